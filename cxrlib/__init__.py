@@ -1,0 +1,16 @@
+"""Executable reproduction of Zhao, Jiang and Qiu (2021), fine-tuning CNNs for COVID-19 detection from chest X-rays.
+
+Rooms: :mod:`~cxrlib.data` (label files), :mod:`~cxrlib.images` (decoding), :mod:`~cxrlib.cache` (resized images),
+:mod:`~cxrlib.phantom` (embedded data), :mod:`~cxrlib.config` (parameters), :mod:`~cxrlib.sampling` (batches),
+:mod:`~cxrlib.model`, :mod:`~cxrlib.train`, :mod:`~cxrlib.experiment` (config in, record out), :mod:`~cxrlib.metrics`,
+:mod:`~cxrlib.explain` (Grad-CAM), :mod:`~cxrlib.figures`, :mod:`~cxrlib.book` (notebooks to pages).
+
+Importing the package imports none of them, so ``cxr --help`` stays quick.
+"""
+
+__version__ = "0.1.0"
+
+# Part of every record's key. Raise it when a change of code changes the numbers of a run.
+PROTOCOL_VERSION = 1
+
+DISCLAIMER = "Research and teaching only. Not for diagnosis: nothing here has been validated for clinical use."

@@ -1,0 +1,292 @@
+"""Validated parameters: one frozen config is one run, and its field names are the papermill parameters.
+
+:class:`RunConfig` describes a single training run. The studies (:class:`Sensitivity`, :class:`Performance`, ...) are what
+the notebooks take: the same names, with a grid where the paper varies something. ``study.runs()`` expands the grid.
+Defaults are the paper's (sections 3.3 and 4) wherever the paper names a value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import types
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Mixup = Literal["off", "beta", "fixed"]
+PHANTOM_FOLDER = Path("data/phantom")
+
+
+class ParameterError(ValueError):
+    """A parameter is wrong; the message says which one and what to change."""
+
+
+def _check_schedule(schedule: tuple[int, ...]) -> tuple[int, ...]:
+    if len(schedule) < 2 or schedule[0] < 0 or any(b <= a for a, b in itertools.pairwise(schedule)):
+        raise ValueError(f"{list(schedule)} must rise: last warm-up step, steps where the rate is divided by 10, end step")
+    return schedule
+
+
+def _check_resolution(pair: tuple[int, int]) -> tuple[int, int]:
+    if pair[1] > pair[0]:
+        raise ValueError(f"crop {pair[1]} is larger than resize {pair[0]}; make crop at most {pair[0]}")
+    return pair
+
+
+Schedule = Annotated[tuple[int, ...], AfterValidator(_check_schedule)]
+Resolution = Annotated[tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]], AfterValidator(_check_resolution)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Parameters(BaseModel):
+    """What every notebook takes: where the data are and how to work, none of which changes a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data: Path = Field(PHANTOM_FOLDER, description="folder in the COVIDx layout; the default is the embedded phantom set")
+    labels: Path | None = Field(None, description="folder with the label files, if they do not lie beside the images")
+    store: Path = Field(Path("runs"), description="folder of run records")
+    cache: Path = Field(Path(".cache"), description="folder of resized images")
+
+    @model_validator(mode="after")
+    def _folder_exists(self) -> Self:
+        if not self.data.is_dir() and self.data != PHANTOM_FOLDER:
+            raise ValueError(f"data: folder '{self.data}' does not exist; give a folder in the COVIDx layout")
+        return self
+
+    @classmethod
+    def from_notebook(cls, namespace: dict[str, Any]) -> Self:
+        """Validate the variables of a notebook's ``parameters`` cell.
+
+        Call it in the first cell after the parameters, before anything else is defined: every public plain value in
+        ``namespace`` (``globals()``) counts as a parameter, so a misspelt ``papermill -p`` name is found.
+
+        Raises:
+            ParameterError: with one sentence per wrong parameter.
+        """
+        ignored = {"In", "Out", "exit", "quit", "get_ipython", "open", "papermill"}
+        skipped = (types.ModuleType, types.FunctionType, type)
+        given = {
+            name: value
+            for name, value in namespace.items()
+            if not name.startswith("_") and name not in ignored and not isinstance(value, skipped)
+        }
+        return cls.parse(given)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """Validate a mapping of parameters; :class:`ParameterError` says in sentences what to change."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            sentences = [cls._sentence(problem) for problem in error.errors()]
+            raise ParameterError(f"{cls.__name__}: " + "; ".join(sentences)) from None
+
+    @classmethod
+    def _sentence(cls, problem: dict[str, Any]) -> str:
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(name, list(cls.model_fields), n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known parameters: {', '.join(cls.model_fields)}"
+            return f"there is no parameter '{name}'; {hint}"
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"parameter '{name}' = {problem['input']!r}: {message}" if name else message
+
+
+class Training(Parameters):
+    """The protocol of section 3.3, shared by every training run."""
+
+    arch: str = Field("resnetv2_50x1_bit", description="timm model name, or 'resnetv2_laptop'")
+    image_channels: Literal[1, 3] = Field(3, description="grey images are repeated over 3 channels, or fed as 1")
+    base_lr: float = Field(0.003, gt=0, description="learning rate after warm-up (section 3.3)")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0, description="the paper names none")
+    batch_size: int = Field(64, ge=2)
+    accumulation_steps: int = Field(1, ge=1, description="micro-batches per optimiser step")
+    rebalance: bool = Field(True, description="half of each batch positive (section 3.3)")
+    flip: bool = Field(True, description="random horizontal flip")
+    mixup_value: float = Field(0.1, ge=0, description="alpha of Beta(alpha, alpha) if mixup is 'beta', lambda if 'fixed'")
+    validation_fraction: float = Field(0.0, ge=0, lt=0.9, description="share of training patients held out; the paper has none")
+    eval_every: int = Field(100, ge=1, description="steps between evaluations (Figure 5)")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: Literal["auto", "cpu"] = "auto"
+    workers: int | None = Field(None, ge=1, description="runs at a time; default one per core, or 1 on a GPU")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a run; default all cores over workers")
+    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints of an unfinished run")
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        if self.rebalance and self.batch_size % 2:
+            raise ValueError(f"batch_size {self.batch_size} is odd; a rebalanced batch needs an even size")
+        if self.batch_size % self.accumulation_steps:
+            raise ValueError(f"accumulation_steps {self.accumulation_steps} does not divide batch_size {self.batch_size}")
+        return self
+
+    def _runs(self, **axes: list) -> list[RunConfig]:
+        """Cross the axes (a list of values, or of dictionaries of values, each) with the shared fields."""
+        shared = {name: getattr(self, name) for name in RunConfig.model_fields if name in type(self).model_fields}
+        combinations = itertools.product(*([(name, value) for value in values] for name, values in axes.items()))
+        runs = []
+        for combination in combinations:
+            chosen: dict[str, Any] = {}
+            for name, value in combination:
+                chosen |= value if isinstance(value, dict) else {name: value}
+            runs.append(RunConfig.parse(shared | chosen))
+        return runs
+
+
+class OneSetting(Training):
+    """Training with a single resolution, schedule and mixup: the setting of section 4.2 by default."""
+
+    resize: int = Field(512, ge=16, description="training images are resized to this square, in pixels")
+    crop: int = Field(480, ge=16, description="random training crop and size of test images, in pixels")
+    schedule: Schedule = Field((500, 1500, 3000, 4500, 10000), description="last warm-up step, steps of division by 10, end")
+    mixup: Mixup = "beta"
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        _check_resolution((self.resize, self.crop))
+        return self
+
+
+class RunConfig(OneSetting):
+    """One training run: everything that decides its numbers. ``cxrlib.experiment.run`` turns it into a record."""
+
+    init: str = Field("random", description="name of an initialisation, or a weights file")
+    images_per_class: int | None = Field(None, ge=1, description="few-shot training set size per class; null means all")
+    seed: Seed = 0
+
+    # Where and how a run is computed is recorded with it but does not make it another run.
+    NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
+        {"data", "labels", "store", "cache", "workers", "threads", "device", "checkpoint_every"}
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide the numbers of the run, as JSON values; unused ones are set to null."""
+        values = self.model_dump(mode="json", exclude=set(self.NOT_IDENTITY))
+        if self.mixup == "off":
+            values["mixup_value"] = None
+        return values
+
+
+class Exploration(Parameters):
+    """Parameters of notebook 01, data exploration."""
+
+    seed: Seed = Field(0, description="chooses the example images")
+    examples: int = Field(4, ge=1, le=8, description="example images per class (Figure 1)")
+    duplicate_size: int = Field(32, ge=16, le=256, description="pixels at which near duplicates are sought")
+    duplicate_distance: int = Field(2, ge=0, le=64, description="Hamming distance of 64-bit hashes up to which images are listed")
+
+
+class Sensitivity(Training):
+    """Parameters of notebook 02, section 4.1 and Figure 4."""
+
+    inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
+    resolutions: tuple[Resolution, ...] = Field(((160, 128), (256, 224), (448, 384), (512, 480)), min_length=1)
+    schedules: tuple[Schedule, ...] = Field(
+        ((100, 200, 300, 400, 500), (500, 1500, 3000, 4500, 10000), (500, 6000, 12000, 18000, 20000)), min_length=1
+    )
+    mixups: tuple[Mixup, ...] = Field(("off", "beta"), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+
+    def runs(self) -> list[RunConfig]:
+        """The grid of Figure 4: resolutions x schedules x mixups x initialisations x seeds."""
+        resolutions = [{"resize": resize, "crop": crop} for resize, crop in self.resolutions]
+        return self._runs(
+            resolution=resolutions, schedule=self.schedules, mixup=self.mixups, init=self.inits, seed=self.seeds
+        )
+
+
+class Performance(OneSetting):
+    """Parameters of notebook 03, section 4.2: Table 1, Figures 5 and 6."""
+
+    inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
+
+    def runs(self) -> list[RunConfig]:
+        """One run per initialisation and seed."""
+        return self._runs(init=self.inits, seed=self.seeds)
+
+
+class DataSize(OneSetting):
+    """Parameters of notebook 04, section 4.3 and Figure 7."""
+
+    inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((32, 64, 128, 256, 512), min_length=1, description="images per class")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+
+    def runs(self) -> list[RunConfig]:
+        """Every size and the full set (``images_per_class`` null), initialisation and seed."""
+        return self._runs(images_per_class=[*self.sizes, None], init=self.inits, seed=self.seeds)
+
+
+class GradCam(OneSetting):
+    """Parameters of notebook 05, section 4.4 and Figure 8."""
+
+    init: str = "bit-m"
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    target_layer: str | None = Field(None, description="module name; null means the last feature map before pooling")
+    examples: int = Field(2, ge=1, le=6, description="test images shown per class")
+
+    def runs(self) -> list[RunConfig]:
+        """One run per seed."""
+        return self._runs(init=[self.init], seed=self.seeds)
+
+
+STUDIES: dict[str, type[Parameters]] = {
+    "01_data_exploration": Exploration,
+    "02_hyperparameter_sensitivity": Sensitivity,
+    "03_test_performance": Performance,
+    "04_data_size": DataSize,
+    "05_grad_cam": GradCam,
+}
+
+
+class Profile(BaseModel):
+    """A parameter set for the whole book, read from ``profiles/NAME.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    phantom: dict[str, Any] = Field(default_factory=dict, description="arguments of cxrlib.phantom.generate")
+    common: dict[str, Any] = Field(default_factory=dict, description="parameters of every notebook that declares them")
+    notebooks: dict[str, dict[str, Any]] = Field(default_factory=dict, description="parameters of one notebook each")
+
+    @classmethod
+    def load(cls, name: str, folder: Path = Path("profiles")) -> Self:
+        """Read and validate ``folder/name.yaml``, and every notebook's parameters with it.
+
+        Raises:
+            ParameterError: unknown profile, unreadable YAML, unknown notebook or parameter.
+        """
+        path = folder / f"{name}.yaml"
+        if not path.is_file():
+            raise ParameterError(f"no profile '{name}'; there are: {', '.join(sorted(p.stem for p in folder.glob('*.yaml')))}")
+        try:
+            profile = cls(**(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
+        except (yaml.YAMLError, ValidationError, TypeError) as error:
+            raise ParameterError(f"{path}: {error}") from None
+        for notebook in profile.notebooks:
+            if notebook not in STUDIES:
+                raise ParameterError(f"{path}: no notebook '{notebook}'; there are: {', '.join(STUDIES)}")
+        unknown = [key for key in profile.common if not any(key in study.model_fields for study in STUDIES.values())]
+        if unknown:
+            raise ParameterError(f"{path}: common: no notebook has the parameter '{unknown[0]}'")
+        for notebook in STUDIES:
+            try:
+                profile.parameters(notebook)
+            except ParameterError as error:
+                raise ParameterError(f"{path}: {notebook}: {error}") from None
+        return profile
+
+    def parameters(self, notebook: str, **overrides: Any) -> dict[str, Any]:
+        """Parameters of one notebook: the common ones it has, then its own, then ``overrides``; validated."""
+        study = STUDIES[notebook]
+        values = {key: value for key, value in self.common.items() if key in study.model_fields}
+        values |= self.notebooks.get(notebook, {}) | overrides
+        study.parse(values)
+        return values

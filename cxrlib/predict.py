@@ -1,0 +1,72 @@
+"""Scores for one's own images from a recorded model. Not a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cxrlib import DISCLAIMER
+from cxrlib.images import decode_image
+from cxrlib.model import normalise
+from cxrlib.records import Record, load, load_model
+
+
+def find_record(model: str, store: Path) -> tuple[Record, Path]:
+    """The record that ``model`` names (a key, its first digits, or a folder of a store) and its store.
+
+    Raises:
+        ValueError: if none or several fit.
+    """
+    path = Path(model)
+    if (path / "record.json").is_file():
+        store, keys = path.parent, [path.name]
+    else:
+        keys = sorted(found.parent.name for found in Path(store).glob(f"{model}*/record.json"))
+    if len(keys) != 1:
+        known = f"{len(keys)} fit" if keys else "none fits"
+        raise ValueError(f"model '{model}': {known} in {store}; 'cxr runs --store {store}' lists the keys")
+    record = load(store, keys[0])
+    if record is None:
+        raise ValueError(f"the record {store / keys[0]} is damaged; delete it and run it again")
+    return record, store
+
+
+def predict_files(files: list[Path], model: str, store: Path = Path("runs"), explain: Path | None = None) -> Iterator[str]:
+    """Score image files.
+
+    Args:
+        files: of any format that ``cxrlib.images`` decodes.
+        model: see :func:`find_record`.
+        store: folder of records.
+        explain: PNG to write, with each image beside its Grad-CAM.
+
+    Yields:
+        A line per file: its name, the model's probability of the positive class, and the side of 0.5 it is on.
+    """
+    record, store = find_record(model, store)
+    network = load_model(record, store)
+    size = record.config["crop"]
+    grey = []
+    for file in files:
+        image = Image.fromarray(decode_image(file)).resize((size, size), Image.Resampling.BILINEAR)
+        grey.append(np.asarray(image))
+    origin = record.initialisation
+    inputs = normalise(torch.from_numpy(np.stack(grey)), origin["mean"], origin["std"], record.config["image_channels"])
+    with torch.inference_mode():
+        probabilities = torch.sigmoid(network(inputs).reshape(-1)).numpy()
+    if record.data["is_phantom"]:
+        yield "note: this model was trained on phantoms; its scores of real X-rays mean nothing"
+    for file, probability in zip(files, probabilities, strict=True):
+        yield f"{file}\t{probability:.4f}\t{'positive' if probability > 0.5 else 'negative'} at threshold 0.5"
+    if explain is not None:
+        from cxrlib import figures
+        from cxrlib.explain import grad_cam
+
+        titles = [f"{file.name}\nscore {probability:.2f}" for file, probability in zip(files, probabilities, strict=True)]
+        figure = figures.cam_grid(np.stack(grey), grad_cam(network, inputs), titles, f"Grad-CAM. {DISCLAIMER}")
+        figure.savefig(explain, dpi=120)
+        yield f"wrote {explain}"

@@ -1,0 +1,280 @@
+"""The fine-tuning protocol of section 3.3 as a training loop on accelerate."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+from torch.nn import functional
+
+from cxrlib import sampling
+from cxrlib.config import RunConfig
+from cxrlib.files import atomic_write
+from cxrlib.metrics import evaluate
+from cxrlib.model import Initialisation, normalise
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and labels of one split.
+
+    Attributes:
+        images: uint8, shape (M, S, S), usually a read-only memory map.
+        labels: int64, shape (N,), 0 or 1.
+        rows: int64, shape (N,): the row of ``images`` that each label belongs to.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass
+class Progress:
+    """What a run has done so far; with the weights and the optimiser, all that a resumed run needs."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def learning_rate(step: int, schedule: tuple[int, ...], base_lr: float = 0.003) -> float | None:
+    """Learning rate of a step (sections 3.3 and 4.1).
+
+    Linear warm-up from 0 at step 0 to ``base_lr`` at ``schedule[0]``; divided by 10 from each middle step on.
+    BiT's code divides one step later (``s < step``); here the rate at the named step is already the lower one.
+
+    Args:
+        step: 0, 1, 2, ...
+        schedule: last warm-up step, steps of division, end step.
+        base_lr: rate after warm-up.
+
+    Returns:
+        The rate, or None from the end step on.
+    """
+    warmup, *decays, end = schedule
+    if step >= end:
+        return None
+    if step < warmup:
+        return base_lr * step / warmup
+    return base_lr / 10 ** sum(step >= decay for decay in decays)
+
+
+def mixup_loss(logits: torch.Tensor, labels: torch.Tensor, partner_labels: torch.Tensor, weight: float) -> torch.Tensor:
+    """Binary cross entropy (equation 2) against the mixed labels of equation 1, mean over the batch.
+
+    Args:
+        logits: shape (B, 1) or (B,).
+        labels: float 0 or 1, shape (B,).
+        partner_labels: labels of the images mixed in, shape (B,).
+        weight: lambda in [0, 1]; 1 means no mixup.
+    """
+    targets = weight * labels + (1 - weight) * partner_labels
+    return functional.binary_cross_entropy_with_logits(logits.reshape(-1).float(), targets)
+
+
+def make_accelerator(config: RunConfig) -> Accelerator:
+    """An accelerator for one run; state of an earlier run with another precision is dropped."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
+        gradient_accumulation_steps=config.accumulation_steps,
+    )
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, images: ImageSet, initialisation: Initialisation, image_channels: int, batch_size: int | None = None
+) -> np.ndarray:
+    """Logits of a split, each image once, in the order of its labels.
+
+    Args:
+        model: on any device; its mode is restored afterwards.
+        images: at the test size.
+        initialisation: whose normalisation to use.
+        batch_size: images at a time; by default as many as make two million pixels, which bounds the memory.
+
+    Returns:
+        float32 array of shape (N,).
+    """
+    batch_size = batch_size or max(1, 2**21 // images.images[0].size)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    logits = []
+    for start in range(0, len(images.rows), batch_size):
+        batch = torch.from_numpy(np.ascontiguousarray(images.images[images.rows[start : start + batch_size]]))
+        inputs = normalise(batch.to(device, non_blocking=True), initialisation.mean, initialisation.std, image_channels)
+        logits.append(model(inputs).reshape(-1).float())
+    model.train(was_training)
+    return torch.cat(logits).cpu().numpy() if logits else np.empty(0, dtype=np.float32)
+
+
+def _evaluation_row(model: nn.Module, splits: dict[str, ImageSet], initialisation: Initialisation, channels: int) -> dict:
+    row = {}
+    for name, split in splits.items():
+        logits = predict(model, split, initialisation, channels).astype(np.float64)
+        result = evaluate(split.labels, 1 / (1 + np.exp(-logits)))
+        row[f"{name}_loss"] = float(np.mean(np.logaddexp(0, logits) - split.labels * logits))
+        for metric in ("accuracy", "sensitivity", "specificity", "auc"):
+            row[f"{name}_{metric}"] = float(getattr(result, metric))
+    return row
+
+
+def _save_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, scaler) -> None:
+    tensors = {f"model.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        if state.get("momentum_buffer") is not None:
+            tensors[f"momentum.{index}"] = state["momentum_buffer"].detach().cpu().contiguous()
+    metadata = {"key": key, "progress": json.dumps(vars(progress)), "scaler": json.dumps(scaler.state_dict() if scaler else None)}
+    atomic_write(path, save(tensors, metadata=metadata))
+
+
+def _load_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, scaler) -> Progress | None:
+    """Restore a run in place; None if there is no checkpoint of this very run, or it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            if metadata["key"] != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is not a mapping
+    except (SafetensorError, OSError, KeyError, TypeError):
+        return None
+    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    state = optimizer.state_dict()
+    momenta = {name: t for name, t in tensors.items() if name.startswith("momentum.")}
+    state["state"] = {int(name.removeprefix("momentum.")): {"momentum_buffer": t} for name, t in momenta.items()}
+    optimizer.load_state_dict(state)
+    scaler_state = json.loads(metadata["scaler"])
+    if scaler and scaler_state:
+        scaler.load_state_dict(scaler_state)
+    return Progress(**json.loads(metadata["progress"]))
+
+
+def train(
+    model: nn.Module,
+    config: RunConfig,
+    training: ImageSet,
+    splits: dict[str, ImageSet],
+    initialisation: Initialisation,
+    checkpoint: Path | None = None,
+    key: str = "",
+    on_step: Callable[[int], None] | None = None,
+) -> tuple[nn.Module, Progress]:
+    """Fine-tune ``model`` to the end of ``config.schedule``.
+
+    Args:
+        model: freshly created; trained in place.
+        config: the run.
+        training: images at ``config.resize`` pixels.
+        splits: sets evaluated every ``config.eval_every`` steps, at ``config.crop`` pixels.
+        initialisation: whose normalisation to use.
+        checkpoint: file from which an interrupted run goes on, bit for bit on a CPU; removed by the caller.
+        key: the run's key; a checkpoint of another key is ignored.
+        on_step: called with the number of finished steps.
+
+    Returns:
+        The unwrapped model and its progress; ``progress.history`` has one row per evaluation.
+
+    Raises:
+        NonFiniteLossError: naming step, loss and what to try.
+        ValueError: if ``training`` lacks a class that rebalancing needs.
+    """
+    accelerator = make_accelerator(config)
+    device = accelerator.device
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.base_lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    bare = accelerator.unwrap_model(model)
+    progress = Progress()
+    if checkpoint is not None:
+        progress = _load_checkpoint(checkpoint, key, bare, optimizer, accelerator.scaler) or progress
+    loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+    micro = config.batch_size // (accelerator.num_processes * config.accumulation_steps)
+    if micro * accelerator.num_processes * config.accumulation_steps != config.batch_size:
+        raise ValueError(
+            f"batch_size {config.batch_size} does not divide over {accelerator.num_processes} processes x "
+            f"{config.accumulation_steps} accumulation steps; choose a multiple of their product"
+        )
+    first = accelerator.process_index * micro * config.accumulation_steps
+    parts = [slice(first + k * micro, first + (k + 1) * micro) for k in range(config.accumulation_steps)]
+    # Reading the loss makes a GPU wait; on a CPU it is free.
+    check_every = 1 if device.type == "cpu" else 25
+    started = time.perf_counter() - progress.seconds
+    model.train()
+    while (rate := learning_rate(progress.step, config.schedule, config.base_lr)) is not None:
+        step = progress.step
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        images, labels, partners, weight = _assemble(step, config, training, initialisation, device)
+        for part in parts:
+            with accelerator.accumulate(model):
+                inputs = images[part]
+                if weight != 1:
+                    inputs = weight * inputs + (1 - weight) * images[partners[part]]
+                if device.type == "cuda":
+                    inputs = inputs.contiguous(memory_format=torch.channels_last)
+                loss = mixup_loss(model(inputs), labels[part], labels[partners[part]], weight)
+                accelerator.backward(loss)
+                optimizer.step()
+                optimizer.zero_grad()
+                loss_sum += loss.detach().to(loss_sum) / config.accumulation_steps
+        progress.step += 1
+        progress.loss_count += 1
+        last = progress.step == config.schedule[-1]
+        if (progress.step % check_every == 0 or last) and not torch.isfinite(loss_sum):
+            raise NonFiniteLossError(
+                f"the loss is {float(loss):.3g} at step {step} (learning rate {rate:.2g}, {config.init} at {config.crop} px); "
+                f"lower base_lr from {config.base_lr:g}, lengthen the warm-up, or use precision fp32"
+            )
+        if progress.step % config.eval_every == 0 or last:
+            row = {"step": progress.step, "learning_rate": rate, "train_loss": float(loss_sum) / progress.loss_count}
+            progress.history.append(row | _evaluation_row(bare, splits, initialisation, config.image_channels))
+            loss_sum.zero_()
+            progress.loss_count = 0
+        if checkpoint is not None and progress.step % config.checkpoint_every == 0 and not last:
+            _checkpoint_now(accelerator, checkpoint, key, bare, optimizer, progress, loss_sum, started)
+        if on_step is not None:
+            on_step(progress.step)
+    progress.seconds = time.perf_counter() - started
+    return bare, progress
+
+
+def _checkpoint_now(accelerator, path, key, model, optimizer, progress, loss_sum, started) -> None:
+    progress.loss_sum, progress.seconds = float(loss_sum), time.perf_counter() - started
+    if accelerator.is_main_process:
+        _save_checkpoint(path, key, model, optimizer, progress, accelerator.scaler)
+
+
+def _assemble(step: int, config: RunConfig, training: ImageSet, initialisation: Initialisation, device: torch.device):
+    """The normalised batch of a step on the device: images, labels, mixup partners and mixup weight."""
+    chosen = sampling.batch_indices(step, training.labels, config.batch_size, config.seed, config.rebalance)
+    corners = sampling.augmentation(step, config.batch_size, config.resize, config.crop, config.seed, config.flip)
+    batch = torch.from_numpy(sampling.crop_batch(training.images, training.rows[chosen], config.crop, *corners))
+    if device.type == "cuda":
+        batch = batch.pin_memory()
+    images = normalise(batch.to(device, non_blocking=True), initialisation.mean, initialisation.std, config.image_channels)
+    labels = torch.from_numpy(training.labels[chosen]).float().to(device)
+    weight, partners = sampling.mixup_plan(step, config.batch_size, config.mixup, config.mixup_value, config.seed)
+    return images, labels, torch.from_numpy(partners).to(device), weight
