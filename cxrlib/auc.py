@@ -1,7 +1,7 @@
 """Area under the ROC curve: DeLong's interval and paired test, and a bootstrap over patients.
 
-Sources: DeLong et al. 1988 (Biometrics 44, 837) in the midrank form of Sun & Xu 2014 (IEEE Signal Processing Letters 21,
-1389); Newcombe 2006 (Statistics in Medicine 25, 559), method 5, for an AUC of exactly 0 or 1.
+Sources: DeLong et al. 1988 (Biometrics 44, 837) in the midrank form of Sun & Xu 2014 (IEEE Signal Processing Letters
+21, 1389); Newcombe 2006 (Statistics in Medicine 25, 559), method 5, for an AUC of exactly 0 or 1.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def delong(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> Es
         return Estimate(math.nan)
     below, above = delong_placements(labels, scores)
     auc = float(below.mean())
-    variance = below.var(ddof=1) / n_positive + above.var(ddof=1) / n_negative if min(n_positive, n_negative) > 1 else 0.0
+    variance = (
+        below.var(ddof=1) / n_positive + above.var(ddof=1) / n_negative if min(n_positive, n_negative) > 1 else 0.0
+    )
     if not 0 < auc < 1 or variance <= 0:
         return Estimate(auc, *_newcombe_auc(auc, n_positive, n_negative, confidence))
     from scipy.special import expit, logit
@@ -55,12 +57,18 @@ def delong(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> Es
     return Estimate(auc, expit(logit(auc) - half_width), expit(logit(auc) + half_width))
 
 
-def bootstrap_auc(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, seed: int = 0, confidence: float = 0.95,
-                  resamples: int = 2000) -> Estimate:
+def bootstrap_auc(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    patients: ArrayLike,
+    seed: int = 0,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+) -> Estimate:
     """AUC with a percentile interval over resampled patients, so that several images of one patient count as one.
 
-    Patients with and without a positive image are resampled apart. `patients` (N,) are ids of any type; a missing id is a
-    ValueError. If every resample has the same AUC (0 or 1) the interval is Newcombe's with the numbers of patients.
+    Patients with and without a positive image are resampled apart. `patients` (N,) are ids of any type; a missing id is
+    a ValueError. If every resample has the same AUC (0 or 1) the interval is Newcombe's with the numbers of patients.
     """
     labels, scores = check_pair(labels, scores, "scores")
     check_confidence(confidence)
@@ -111,7 +119,9 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, c
     difference = float(below.mean())
     if not below.any() and not above.any():
         return Estimate(0.0, 0.0, 0.0, 1.0)
-    variance = below.var(ddof=1) / below.size + above.var(ddof=1) / above.size if min(below.size, above.size) > 1 else 0.0
+    variance = (
+        below.var(ddof=1) / below.size + above.var(ddof=1) / above.size if min(below.size, above.size) > 1 else 0.0
+    )
     if variance <= 0:
         return Estimate(difference, math.nan, math.nan, math.nan)
     from scipy.special import ndtr
@@ -133,7 +143,7 @@ def _newcombe_auc(auc: float, n_positive: int, n_negative: int, confidence: floa
         variance = t * (1 - t) * (1 + pairs * ((1 - t) / (2 - t) + t / (1 + t))) / (n_positive * n_negative)
         return abs(auc - t) - z * math.sqrt(variance)
 
-    # The bound next to an AUC of 0 or 1 is the AUC itself; excess is negative just inside it and positive at the far end.
+    # Next to an AUC of 0 or 1 the bound is the AUC itself; excess is negative near the AUC and positive at the far end.
     edge = 1e-12
     low = 0.0 if auc <= 0 else brentq(excess, 0.0, auc - edge) if excess(auc - edge) < 0 else auc
     high = 1.0 if auc >= 1 else brentq(excess, auc + edge, 1.0) if excess(auc + edge) < 0 else auc

@@ -44,26 +44,34 @@ def check_labels(labels: ArrayLike, name: str = "labels") -> np.ndarray:
     """int64 array (N,) of 0 and 1. ValueError for another shape, for text, NaN or any other value."""
     array = _vector(labels, name)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must be 0 (negative) or 1 (positive), not {array.dtype}: "
-                         f"write for example (table.label == 'positive').astype(int)")
+        raise ValueError(
+            f"{name} must be 0 (negative) or 1 (positive), not {array.dtype}: "
+            f"write for example (table.label == 'positive').astype(int)"
+        )
     wrong = np.flatnonzero((array != 0) & (array != 1))
     if wrong.size:
-        raise ValueError(f"{name} must be 0 or 1: entry {wrong[0]} is {array[wrong[0]]} ({wrong.size} such of {array.size})")
+        raise ValueError(
+            f"{name} must be 0 or 1: entry {wrong[0]} is {array[wrong[0]]} ({wrong.size} such of {array.size})"
+        )
     return array.astype(np.int64)
 
 
 def check_scores(scores: ArrayLike, name: str = "scores", probability: bool = False) -> np.ndarray:
-    """float64 array (N,) of finite numbers, in [0, 1] if `probability`. ValueError otherwise, with the first offender."""
+    """float64 array (N,) of finite numbers, in [0, 1] if `probability`. ValueError with the first offender."""
     array = _vector(scores, name)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be numbers, not {array.dtype}")
     array = array.astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(array))
     if wrong.size:
-        raise ValueError(f"{name} must be finite: entry {wrong[0]} is {array[wrong[0]]} ({wrong.size} such of {array.size})")
+        raise ValueError(
+            f"{name} must be finite: entry {wrong[0]} is {array[wrong[0]]} ({wrong.size} such of {array.size})"
+        )
     if probability and array.size and (array.min() < 0 or array.max() > 1):
-        raise ValueError(f"{name} must lie in [0, 1], they run from {array.min():g} to {array.max():g}: "
-                         f"apply the sigmoid to logits, divide percentages by 100")
+        raise ValueError(
+            f"{name} must lie in [0, 1], they run from {array.min():g} to {array.max():g}: "
+            f"apply the sigmoid to logits, divide percentages by 100"
+        )
     return array
 
 
@@ -85,12 +93,16 @@ def patient_index(patients: ArrayLike | None, n: int) -> tuple[np.ndarray, int]:
 def _vector(values: ArrayLike, name: str) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 1:
-        raise ValueError(f"{name} must have one dimension, one entry per image, not shape {array.shape}: "
-                         f"use values.reshape(-1) on a column, values[:, 1] on two class probabilities")
+        raise ValueError(
+            f"{name} must have one dimension, one entry per image, not shape {array.shape}: "
+            f"use values.reshape(-1) on a column, values[:, 1] on two class probabilities"
+        )
     return array if array.size else array.astype(np.float64)
 
 
-def check_pair(labels: ArrayLike, scores: ArrayLike, name: str, probability: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def check_pair(
+    labels: ArrayLike, scores: ArrayLike, name: str, probability: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Both arrays checked and of equal length (ValueError otherwise); `name` is what messages call the scores."""
     labels, scores = check_labels(labels), check_scores(scores, name, probability)
     if labels.size != scores.size:
@@ -104,7 +116,9 @@ def check_both_classes(
     """As `check_pair`, and ValueError unless positive and negative images both occur."""
     labels, scores = check_pair(labels, scores, name, probability)
     if labels.size == 0 or labels.min() == labels.max():
-        raise ValueError(f"labels must hold both classes, they have {int(labels.sum())} positive of {labels.size} images")
+        raise ValueError(
+            f"labels must hold both classes, they have {int(labels.sum())} positive of {labels.size} images"
+        )
     return labels, scores
 
 

@@ -52,9 +52,15 @@ class Evaluation:
         """Plain numbers for JSON and tables: name -> {value, low, high}, with None for NaN, and the four counts."""
         names = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "auc")
         parts = {name: [float(e), e.low, e.high] for name in names for e in [getattr(self, name)]}
-        plain = {name: {key: None if math.isnan(number) else number for key, number in zip(("value", "low", "high"), values)}
-                 for name, values in parts.items()}
-        return plain | {"confusion": self.confusion._asdict(), "threshold": self.threshold, "confidence": self.confidence}
+        plain = {
+            name: {key: None if math.isnan(number) else number for key, number in zip(("value", "low", "high"), values)}
+            for name, values in parts.items()
+        }
+        return plain | {
+            "confusion": self.confusion._asdict(),
+            "threshold": self.threshold,
+            "confidence": self.confidence,
+        }
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -92,12 +98,17 @@ def from_counts(tp: int, fn: int, tn: int, fp: int, confidence: float = 0.95) ->
     )
 
 
-def evaluate(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5, patients: ArrayLike | None = None,
-             confidence: float = 0.95) -> Evaluation:
+def evaluate(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    threshold: float = 0.5,
+    patients: ArrayLike | None = None,
+    confidence: float = 0.95,
+) -> Evaluation:
     """Accuracy, sensitivity, specificity, PPV, NPV (Wilson intervals), AUC and the confusion matrix.
 
-    An image is positive if its probability is greater than `threshold` (paper, section 4.2). The AUC interval is DeLong's,
-    or a bootstrap over patients if `patients` (N,) is given. Wilson intervals count images as independent.
+    An image is positive if its probability is greater than `threshold` (paper, section 4.2). The AUC interval is
+    DeLong's, or a bootstrap over patients if `patients` (N,) is given. Wilson intervals count images as independent.
     An undefined ratio, also on empty arrays, is NaN. ValueError for wrong shapes, lengths or ranges.
     """
     labels, probabilities = check_pair(labels, probabilities, "probabilities", probability=True)
@@ -106,8 +117,11 @@ def evaluate(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5
     predicted = probabilities > threshold
     cells = ((1, 1), (1, 0), (0, 0), (0, 1))
     counts = [int(np.sum((labels == truth) & (predicted == positive))) for truth, positive in cells]
-    auc = (delong(labels, probabilities, confidence) if patients is None
-           else bootstrap_auc(labels, probabilities, patients, confidence=confidence))
+    auc = (
+        delong(labels, probabilities, confidence)
+        if patients is None
+        else bootstrap_auc(labels, probabilities, patients, confidence=confidence)
+    )
     return replace(from_counts(*counts, confidence=confidence), auc=auc, threshold=float(threshold))
 
 
@@ -120,7 +134,7 @@ class RocCurve(NamedTuple):
 
 
 class PrecisionRecall(NamedTuple):
-    """Arrays (K + 1,), (K + 1,), (K,) at rising thresholds, the last point being recall 0; and the average precision."""
+    """Arrays (K + 1,), (K + 1,), (K,) at rising thresholds, the last point at recall 0; and average precision."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -177,7 +191,12 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10, con
     observed = np.array(shares, dtype=float)
     gap = np.abs(predicted - observed)[count > 0]
     return Calibration(
-        predicted, observed, np.array([s.low for s in shares]), np.array([s.high for s in shares]), count, edges,
+        predicted,
+        observed,
+        np.array([s.low for s in shares]),
+        np.array([s.high for s in shares]),
+        count,
+        edges,
         expected_error=float(np.average(gap, weights=count[count > 0])),
         largest_error=float(gap.max()),
         brier=float(np.mean((probabilities - labels) ** 2)),
@@ -187,16 +206,20 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10, con
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Temperature T in [0.01, 100] that minimises the binary cross entropy of sigmoid(logits / T).
 
-    Fit it on validation images, never on the test set. T > 1 means the model was too sure. Perfectly separated logits have
-    no finite optimum and give the lower end. ValueError unless both classes occur.
+    Fit it on validation images, never on the test set. T > 1 means the model was too sure. Perfectly separated logits
+    have no finite optimum and give the lower end. ValueError unless both classes occur.
     """
     from scipy.optimize import minimize_scalar
 
     labels, logits = check_both_classes(labels, logits, "logits")
     signed = np.where(labels == 1, -logits, logits)
     bounds = (math.log(0.01), math.log(100))
-    result = minimize_scalar(lambda t: np.logaddexp(0, signed * math.exp(-t)).mean(), bounds=bounds, method="bounded",
-                             options={"xatol": 1e-8})
+    result = minimize_scalar(
+        lambda t: np.logaddexp(0, signed * math.exp(-t)).mean(),
+        bounds=bounds,
+        method="bounded",
+        options={"xatol": 1e-8},
+    )
     return float(math.exp(result.x))
 
 
@@ -226,7 +249,7 @@ class McNemar(NamedTuple):
 
 
 def mcnemar(labels: ArrayLike, predictions_a: ArrayLike, predictions_b: ArrayLike) -> McNemar:
-    """Exact McNemar test of two models' 0/1 predictions (N,) on the same images; p = 1 if they never differ in rightness."""
+    """Exact McNemar test of two models' 0/1 predictions (N,) on the same images; p = 1 without a discordant image."""
     from statsmodels.stats.contingency_tables import mcnemar as exact_test
 
     labels = check_labels(labels)

@@ -16,12 +16,17 @@ from cxrlib.estimates import Estimate, check_confidence, patient_index
 from cxrlib.metrics import wilson
 
 
-def accuracy_over_seeds(correct: ArrayLike, patients: ArrayLike | None = None, seed: int = 0, confidence: float = 0.95,
-                        resamples: int = 4000) -> Estimate:
+def accuracy_over_seeds(
+    correct: ArrayLike,
+    patients: ArrayLike | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+    resamples: int = 4000,
+) -> Estimate:
     """Mean accuracy over seeds and images, in [0, 1], with the percentile interval of the hierarchical bootstrap.
 
-    `patients` (images,) are ids; None makes every image its own patient. If all is right, or all wrong, resampling shows no
-    spread: the interval is then Wilson's for the number of patients. ValueError for wrong shapes or values.
+    `patients` (images,) are ids; None makes every image its own patient. If all is right, or all wrong, resampling shows
+    no spread: the interval is then Wilson's for the number of patients. ValueError for wrong shapes or values.
     """
     correct = _check_correct(correct, "correct")
     if np.ptp(correct) == 0:
@@ -31,17 +36,26 @@ def accuracy_over_seeds(correct: ArrayLike, patients: ArrayLike | None = None, s
     return Estimate(correct.mean(), *_interval(values, confidence))
 
 
-def difference_over_seeds(correct_a: ArrayLike, correct_b: ArrayLike, patients: ArrayLike | None = None, seed: int = 0,
-                          confidence: float = 0.95, resamples: int = 4000) -> Estimate:
+def difference_over_seeds(
+    correct_a: ArrayLike,
+    correct_b: ArrayLike,
+    patients: ArrayLike | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+    resamples: int = 4000,
+) -> Estimate:
     """Accuracy of a minus accuracy of b, in [-1, 1], with interval and two-sided bootstrap p_value.
 
-    Row k of both arrays must be the same seed and column i the same image: both are resampled together. ValueError if the
-    shapes differ. The p-value is twice the smaller share of resamples on one side of zero, never below 2 / (resamples + 1).
+    Row k of both arrays must be the same seed and column i the same image: both are resampled together. ValueError if
+    the shapes differ. The p-value is twice the smaller share of resamples on one side of zero, at least
+    2 / (resamples + 1).
     """
     correct_a, correct_b = _check_correct(correct_a, "correct_a"), _check_correct(correct_b, "correct_b")
     if correct_a.shape != correct_b.shape:
-        raise ValueError(f"correct_a has shape {correct_a.shape}, correct_b {correct_b.shape}: "
-                         f"keep the seeds and test images that both have, in the same order")
+        raise ValueError(
+            f"correct_a has shape {correct_a.shape}, correct_b {correct_b.shape}: "
+            f"keep the seeds and test images that both have, in the same order"
+        )
     paired = correct_a - correct_b
     values = _bootstrap_means(paired, patients, seed, resamples)
     smaller_side = min(np.sum(values <= 0), np.sum(values >= 0))
@@ -50,7 +64,8 @@ def difference_over_seeds(correct_a: ArrayLike, correct_b: ArrayLike, patients: 
 
 
 def verdict(difference: Estimate, expected: int = 1) -> str:
-    """'holds' if the interval excludes 0 on the side of `expected` (+1, -1), 'contradicted' on the other, else 'not seen'."""
+    """'holds' if the interval excludes 0 on the side of `expected` (+1 or -1), 'contradicted' if on the other side,
+    'not seen' if it includes 0 or is NaN."""
     if expected not in (1, -1):
         raise ValueError(f"expected must be +1 or -1, not {expected}")
     low, high = sorted((expected * difference.low, expected * difference.high))

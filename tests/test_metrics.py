@@ -76,22 +76,25 @@ def test_one_class_and_empty_give_nan_not_errors():
     assert math.isnan(metrics.evaluate([0, 0], [0.1, 0.2], patients=["a", "b"]).auc)
 
 
-@pytest.mark.parametrize("labels, probabilities, message", [
-    ([0, 2], [0.1, 0.2], "labels must be 0 or 1: entry 1 is 2"),
-    ([0, -1], [0.1, 0.2], "must be 0 or 1"),
-    ([0.0, np.nan], [0.1, 0.2], "must be 0 or 1"),
-    (["positive", "negative"], [0.1, 0.2], "0 .negative. or 1 .positive."),
-    ([None, 1], [0.1, 0.2], "0 .negative. or 1 .positive."),
-    ([[0], [1]], [0.1, 0.2], r"one dimension.*\(2, 1\)"),
-    ([0, 1], [[0.1, 0.9], [0.2, 0.8]], "two class probabilities"),
-    ([0, 1], [0.1, np.nan], "finite: entry 1"),
-    ([0, 1], [0.1, np.inf], "finite"),
-    ([0, 1], [-3.0, 4.0], "sigmoid"),
-    ([0, 1], [10, 96.5], "percentages"),
-    ([0, 1], ["0.1", "0.2"], "must be numbers"),
-    ([0, 1, 1], [0.1, 0.2], "3 entries"),
-    (1, 0.5, "one dimension"),
-])
+@pytest.mark.parametrize(
+    "labels, probabilities, message",
+    [
+        ([0, 2], [0.1, 0.2], "labels must be 0 or 1: entry 1 is 2"),
+        ([0, -1], [0.1, 0.2], "must be 0 or 1"),
+        ([0.0, np.nan], [0.1, 0.2], "must be 0 or 1"),
+        (["positive", "negative"], [0.1, 0.2], "0 .negative. or 1 .positive."),
+        ([None, 1], [0.1, 0.2], "0 .negative. or 1 .positive."),
+        ([[0], [1]], [0.1, 0.2], r"one dimension.*\(2, 1\)"),
+        ([0, 1], [[0.1, 0.9], [0.2, 0.8]], "two class probabilities"),
+        ([0, 1], [0.1, np.nan], "finite: entry 1"),
+        ([0, 1], [0.1, np.inf], "finite"),
+        ([0, 1], [-3.0, 4.0], "sigmoid"),
+        ([0, 1], [10, 96.5], "percentages"),
+        ([0, 1], ["0.1", "0.2"], "must be numbers"),
+        ([0, 1, 1], [0.1, 0.2], "3 entries"),
+        (1, 0.5, "one dimension"),
+    ],
+)
 def test_wrong_input_is_named(labels, probabilities, message):
     with pytest.raises(ValueError, match=message):
         metrics.evaluate(labels, probabilities)
@@ -119,9 +122,13 @@ def test_lists_tensors_and_columns_are_taken():
 
 
 def test_evaluating_during_training_imports_little():
-    code = "import sys, cxrlib.metrics as m; m.evaluate([0, 1, 1], [0.1, 0.2, 0.05]);" \
-           "print([n for n in ('scipy.stats', 'sklearn', 'statsmodels', 'pandas', 'torch', 'matplotlib') if n in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, cxrlib.metrics as m; m.evaluate([0, 1, 1], [0.1, 0.2, 0.05]);"
+        "print([n for n in ('scipy.stats', 'sklearn', 'statsmodels', 'pandas', 'torch') if n in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_estimate_is_a_float_that_survives_copies():

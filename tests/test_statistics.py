@@ -63,8 +63,12 @@ def test_difference_is_paired():
 
 def test_p_value_is_uniform_enough_without_an_effect():
     random = np.random.default_rng(4)
-    p = [statistics.difference_over_seeds(simulate(random, 5, 200), simulate(random, 5, 200), seed=k, resamples=300).p_value
-         for k in range(200)]
+    p = [
+        statistics.difference_over_seeds(
+            simulate(random, 5, 200), simulate(random, 5, 200), seed=k, resamples=300
+        ).p_value
+        for k in range(200)
+    ]
     assert np.mean(np.array(p) < 0.05) < 0.12
 
 
@@ -74,11 +78,18 @@ def test_same_seed_same_interval():
     assert (first.low, first.high) == (second.low, second.high)
 
 
-@pytest.mark.parametrize("low, high, expected, answer", [
-    (0.01, 0.03, 1, "holds"), (-0.01, 0.03, 1, "not seen"), (-0.03, -0.01, 1, "contradicted"),
-    (-0.03, -0.01, -1, "holds"), (0.01, 0.03, -1, "contradicted"), (0.0, 0.03, 1, "not seen"),
-    (math.nan, math.nan, 1, "not seen"),
-])
+@pytest.mark.parametrize(
+    "low, high, expected, answer",
+    [
+        (0.01, 0.03, 1, "holds"),
+        (-0.01, 0.03, 1, "not seen"),
+        (-0.03, -0.01, 1, "contradicted"),
+        (-0.03, -0.01, -1, "holds"),
+        (0.01, 0.03, -1, "contradicted"),
+        (0.0, 0.03, 1, "not seen"),
+        (math.nan, math.nan, 1, "not seen"),
+    ],
+)
 def test_verdict(low, high, expected, answer):
     assert statistics.verdict(Estimate((low + high) / 2, low, high), expected) == answer
 
@@ -91,9 +102,15 @@ def test_holm():
         statistics.holm([1.2])
 
 
-@pytest.mark.parametrize("correct, message", [
-    ([True, False], "shape"), (np.zeros((0, 5)), "shape"), ([[0.5, 1]], "boolean"), ([["a"]], "boolean"),
-])
+@pytest.mark.parametrize(
+    "correct, message",
+    [
+        ([True, False], "shape"),
+        (np.zeros((0, 5)), "shape"),
+        ([[0.5, 1]], "boolean"),
+        ([["a"]], "boolean"),
+    ],
+)
 def test_wrong_correct_is_named(correct, message):
     with pytest.raises(ValueError, match=message):
         statistics.accuracy_over_seeds(correct)
