@@ -25,8 +25,8 @@ def accuracy_over_seeds(
 ) -> Estimate:
     """Mean accuracy over seeds and images, in [0, 1], with the percentile interval of the hierarchical bootstrap.
 
-    `patients` (images,) are ids; None makes every image its own patient. If all is right, or all wrong, resampling shows
-    no spread: the interval is then Wilson's for the number of patients. ValueError for wrong shapes or values.
+    `patients` (images,) are ids; None makes every image its own patient. If all is right, or all wrong, resampling
+    shows no spread: the interval is then Wilson's for the number of patients. ValueError for wrong shapes or values.
     """
     correct = _check_correct(correct, "correct")
     if np.ptp(correct) == 0:
