@@ -28,6 +28,7 @@ from filelock import FileLock
 from cxrlib import PROTOCOL_VERSION, data
 from cxrlib.cache import ImageCache
 from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig
+from cxrlib.images import decode_mask
 from cxrlib.records import Record, code_version, load
 from cxrlib.records import save as save_record
 
@@ -60,6 +61,17 @@ class Dataset:
         return ImageCache.open_or_build(
             rows, self.folder, size, cache, f"{self.fingerprint[:32]}-{split}", workers=workers
         ).images
+
+    def masks(self, name: str, split: str, size: int) -> np.ndarray | None:
+        """Masks of a split from ``folder/masks/NAME/SPLIT``, bool (N, size, size); None if the folder has none."""
+        from PIL import Image
+
+        folder = self.folder / "masks" / name / split
+        if not folder.is_dir():
+            return None
+        files = self.index.loc[self.index["split"] == split, "file"]
+        masks = [Image.fromarray(decode_mask(folder / f"{Path(file).stem}.png")) for file in files]
+        return np.stack([np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) for mask in masks])
 
 
 def open_dataset(parameters: Parameters, strict: bool = False) -> Dataset:

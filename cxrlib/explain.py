@@ -13,26 +13,26 @@ from torch import nn
 
 
 def default_target_layer(model: nn.Module, images: torch.Tensor) -> str:
-    """Name of the last module whose output still has spatial extent.
+    """Name of the module that puts out the last feature map before global pooling.
 
     For a pre-activation ResNet that is the final group norm and ReLU: what the linear head averages and weighs, so that
     Grad-CAM there equals the head's own class activation map (Zhou et al. 2016). A layer inside the last block would
     leave out the identity path.
 
     Args:
-        model: as from ``cxrlib.model.create_model``.
+        model: a timm model, as from ``cxrlib.model.create_model``.
         images: one normalised image is enough, shape (N, C, H, W).
 
     Raises:
-        ValueError: if no module keeps spatial extent, as with too small an image.
+        ValueError: if that map is a single cell, as with too small an image.
     """
-    found: list[str] = []
+    found: list[tuple[str, int, int]] = []
     handles = []
 
     def hook(name: str):
         def note(_module: nn.Module, _inputs: object, output: object) -> None:
-            if isinstance(output, torch.Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-                found.append(name)
+            if isinstance(output, torch.Tensor) and output.ndim == 4:
+                found.append((name, *output.shape[2:]))
 
         return note
 
@@ -41,13 +41,13 @@ def default_target_layer(model: nn.Module, images: torch.Tensor) -> str:
             handles.append(module.register_forward_hook(hook(name)))
     try:
         with torch.no_grad():
-            model(images[:1])
+            extent = tuple(model.forward_features(images[:1]).shape[2:])
     finally:
         for handle in handles:
             handle.remove()
-    if not found:
-        raise ValueError(f"no layer keeps spatial extent at {tuple(images.shape[2:])} px; use a larger crop")
-    return found[-1]
+    if extent == (1, 1):
+        raise ValueError(f"no feature map with spatial extent is left of {tuple(images.shape[2:])} px; use a larger crop")
+    return [name for name, *size in found if tuple(size) == extent][-1]
 
 
 def grad_cam(

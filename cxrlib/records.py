@@ -25,7 +25,8 @@ from cxrlib.files import atomic_write
 class Record(BaseModel):
     """The answer of one run. ``config`` holds the fields that decided it; ``history`` one row per evaluation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An undefined metric is NaN; JSON has no word for it, so it is written as the constant that json reads back.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     key: str
     protocol_version: int

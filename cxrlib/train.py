@@ -245,7 +245,7 @@ def train(
         last = progress.step == config.schedule[-1]
         if (progress.step % check_every == 0 or last) and not torch.isfinite(loss_sum):
             raise NonFiniteLossError(
-                f"the loss is {float(loss):.3g} at step {step} (learning rate {rate:.2g}, {config.init} at {config.crop} px); "
+                f"the loss is {loss.item():.3g} at step {step} (learning rate {rate:.2g}, {config.init} at {config.crop} px); "
                 f"lower base_lr from {config.base_lr:g}, lengthen the warm-up, or use precision fp32"
             )
         if progress.step % config.eval_every == 0 or last:

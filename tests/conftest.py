@@ -1,0 +1,51 @@
+"""Small data that tests share. Training runs in tests use one thread: the suite may run beside others."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def write_folder(folder: Path, train: int = 12, test: int = 6, size: int = 48, seed: int = 0) -> Path:
+    """A folder in the COVIDx layout: noise, with a bright disc in positive images. Each patient has two images."""
+    generator = np.random.default_rng(seed)
+    yy, xx = np.mgrid[:size, :size]
+    for split, count in (("train", train), ("test", test)):
+        (folder / split).mkdir(parents=True)
+        lines = []
+        for label in ("negative", "positive"):
+            for number in range(count):
+                image = generator.normal(90, 20, (size, size))
+                if label == "positive":
+                    image += 90 * (np.hypot(yy - generator.integers(14, size - 14), xx - generator.integers(14, size - 14)) < 9)
+                name = f"{split}-{label}-{number}.png"
+                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / split / name)
+                lines.append(f"{split}{label}{number // 2} {name} {label} made")
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def covidx_folder(tmp_path_factory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("covidx") / "made")
+
+
+@pytest.fixture
+def one_run(covidx_folder, tmp_path):
+    """Parameters of a run that takes about a second."""
+    return {
+        "data": covidx_folder,
+        "store": tmp_path / "runs",
+        "cache": tmp_path / "cache",
+        "arch": "resnetv2_laptop",
+        "image_channels": 1,
+        "base_lr": 0.02,
+        "batch_size": 8,
+        "resize": 36,
+        "crop": 32,
+        "schedule": (1, 4, 5, 6),
+        "eval_every": 3,
+        "device": "cpu",
+        "threads": 1,
+    }
