@@ -1,0 +1,209 @@
+"""Sphinx extension of the book: roles and tables that keep the pages true, and the parts that keep them offline.
+
+==============================  =====================================================================================
+``{cxr}`train.learning_rate```  link to that function in the highlighted source, which becomes part of the book
+``{paper}`NAME[key].x:.1f```    a value of :mod:`cxrlib.paper`, in the syntax of ``str.format``
+``{cxr-figure} NOTEBOOK NAME``  a figure of an executed notebook, on another page
+``{cxr-table} executions``      notebooks, profile, data and execution time of this copy
+``{cxr-table} profiles``        the files in ``profiles/``
+``{cxr-table} versions``        Python and the direct dependencies
+==============================  =====================================================================================
+
+A name that does not exist is a Sphinx warning, so the build with ``-W`` fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import functools
+import importlib
+import importlib.util
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from docutils import nodes
+from sphinx.directives.patches import Figure
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from cxrlib import DISCLAIMER
+from cxrlib.book_notebooks import minutes, package_versions
+from cxrlib.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sphinx.application import Sphinx
+
+LIBRARY = Path(__file__).parent
+LOGGER = logging.getLogger(__name__)
+
+
+@functools.cache
+def definitions(module: str) -> dict[str, int]:
+    """Line of every function, class, method and constant of a module of cxrlib, by dotted name; empty if there is none."""
+    path = LIBRARY / f"{module}.py"
+    found: dict[str, int] = {}
+    if not path.is_file():
+        return found
+
+    def visit(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found[prefix + node.name] = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                if isinstance(node, ast.ClassDef):
+                    visit(node.body, f"{prefix}{node.name}.")
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found.update({prefix + t.id: node.lineno for t in targets if isinstance(t, ast.Name)})
+
+    visit(ast.parse(path.read_text(encoding="utf-8")).body, "")
+    return found
+
+
+class SourceRole(SphinxRole):
+    """Link to a definition in the highlighted source."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        module, _, name = self.text.partition(".")
+        if not (LIBRARY / f"{module}.py").is_file() or (name and name not in definitions(module)):
+            LOGGER.warning("there is no cxrlib.%s", self.text, location=self.get_location())
+        address = self.env.app.builder.get_relative_uri(self.env.docname, f"source/{module}")
+        label = nodes.literal("", f"cxrlib.{self.text}", classes=["cxr-source"])
+        return [nodes.reference("", "", label, refuri=f"{address}#{name}" if name else address, internal=True)], []
+
+
+class PaperRole(SphinxRole):
+    """A published number, read from cxrlib.paper when the page is built."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        try:
+            text = f"{{0.{self.text}}}".format(importlib.import_module("cxrlib.paper"))
+        except (AttributeError, KeyError, IndexError, ValueError, TypeError) as error:
+            LOGGER.warning("cxrlib.paper has no %s (%s)", self.text, error, location=self.get_location())
+            text = "?"
+        return [nodes.Text(text)], []
+
+
+def _executed(book: Path) -> dict[str, dict[str, Any]]:
+    """What every executed notebook says of itself."""
+    found = {}
+    for path in sorted(book.glob("executed/*.ipynb")):
+        found[path.stem] = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("cxr", {})
+    return found
+
+
+def _execution_rows(book: Path) -> list[list[str]]:
+    rows = [["Notebook", "Profile", "Data", "Execution (min:s)"]]
+    for name, about in _executed(book).items():
+        rows.append([name, about.get("profile", "?"), about.get("data", "?"), minutes(about.get("seconds", 0))])
+    return rows
+
+
+def _profile_rows(root: Path) -> list[list[str]]:
+    rows = [["Profile", "What it is for"]]
+    for path in sorted(root.glob("profiles/*.yaml")):
+        rows.append([path.stem, str(yaml.safe_load(path.read_text(encoding="utf-8")).get("description", ""))])
+    return rows
+
+
+def _version_rows(root: Path) -> list[list[str]]:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    direct = [re.match(r"[\w.-]+", requirement)[0].lower() for requirement in project["dependencies"]]
+    versions = package_versions()
+    return [["Package", "Version"], *([name, versions.get(name, "not installed")] for name in ["python", *direct])]
+
+
+class TableDirective(SphinxDirective):
+    """A table made from files when the page is built."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        book = Path(self.env.srcdir)
+        makers = {"executions": (_execution_rows, book), "profiles": (_profile_rows, book.parent), "versions": (_version_rows, book.parent)}
+        if self.arguments[0] not in makers:
+            raise self.error(f"no table '{self.arguments[0]}'; there are: {', '.join(makers)}")
+        maker, folder = makers[self.arguments[0]]
+        header, *body = maker(folder)
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in header), cols=len(header))
+        group += nodes.thead("", self._row(header))
+        group += nodes.tbody("", *(self._row(row) for row in body))
+        self.env.note_reread()
+        return [nodes.table("", group, classes=["colwidths-auto"])]
+
+    @staticmethod
+    def _row(texts: list[str]) -> nodes.row:
+        return nodes.row("", *(nodes.entry("", nodes.paragraph("", text)) for text in texts))
+
+
+class FigureDirective(Figure):
+    """A figure of an executed notebook, by its ``mystnb.figure`` name, for a page other than its own."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        book = Path(self.env.srcdir)
+        notebook, name = self.arguments
+        for cell in json.loads((book / "executed" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]:
+            if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") != name:
+                continue
+            drawings = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
+            if drawings:
+                picture = Path("executed", "figures", f"{name}.png")
+                atomic_write(book / picture, base64.b64decode(drawings[-1]))
+                self.arguments[:] = [f"/{picture.as_posix()}"]
+                return super().run()
+        raise self.error(f"notebook {notebook} has no figure '{name}'")
+
+
+def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Highlighted source of every module, with an anchor at each definition."""
+    for path in sorted(LIBRARY.glob("*.py")):
+        lines = app.builder.highlighter.highlight_block(path.read_text(encoding="utf-8"), "python").splitlines()
+        before, after = lines[0].split("<pre>", 1)
+        lines[0] = after
+        for name, line in definitions(path.stem).items():
+            lines[line - 1] = f'<span id="{name}"></span>{lines[line - 1]}'
+        body = f"<h1>cxrlib.{path.stem}</h1>\n{before}<pre>" + "\n".join(lines)
+        yield f"source/{path.stem}", {"title": f"cxrlib.{path.stem}", "body": body, "parents": []}, "page.html"
+
+
+def _describe_copy(app: Sphinx) -> None:
+    """Say on every page which profile and data this copy shows; refuse a mixture of them."""
+    copies = {(about.get("profile"), about.get("data")) for about in _executed(Path(app.srcdir)).values()}
+    if len(copies) > 1:
+        LOGGER.warning("book/executed mixes %s; run `make book` again", sorted(map(str, copies)))
+    where = "".join(f" This copy shows {data}, profile “{profile}”." for profile, data in list(copies)[:1] if profile)
+    app.config.html_theme_options["announcement"] = DISCLAIMER.replace("Not for diagnosis", "<strong>Not for diagnosis</strong>") + where
+
+
+def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.format != "html":
+        return
+    package = importlib.util.find_spec("sphinx-mathjax-offline")
+    if package is None:
+        raise ExtensionError("install sphinx-mathjax-offline; without it the book would fetch MathJax from the network")
+    script = Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(script, target / script.name)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.add_role("cxr", SourceRole())
+    app.add_role("paper", PaperRole())
+    app.add_directive("cxr-table", TableDirective)
+    app.add_directive("cxr-figure", FigureDirective)
+    app.connect("builder-inited", _describe_copy)
+    app.connect("html-collect-pages", source_pages)
+    app.connect("build-finished", _copy_mathjax)
+    return {"version": "1", "parallel_read_safe": True}
