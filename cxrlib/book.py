@@ -155,9 +155,10 @@ def _render(root: Path, pages: Path, force: bool) -> bool:
         environment = os.environ | {"PYTHONHASHSEED": "0"}
         status = subprocess.run(command, cwd=root, stdout=stream, stderr=subprocess.STDOUT, env=environment).returncode
     built = work / "_build" / "html"
-    warnings = [line for line in log.read_text(encoding="utf-8").splitlines() if re.search(r"WARNING|ERROR|CRITICAL", line)]
+    lines = re.sub(r"\x1b\[[\d;]*m", "", log.read_text(encoding="utf-8")).splitlines()
+    warnings = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)]
     if status or warnings or not (built / "index.html").is_file():
-        raise BookError("\n".join([f"the pages were not built; the whole log is {log}", *(warnings[:40] or [_tail(log)])]))
+        raise BookError("\n".join([f"the pages were not built; the whole log is {log}", *(warnings[:40] or lines[-15:])]))
     requests = external_requests(built)
     if requests:
         raise BookError("\n".join(["the pages would fetch from outside, which must never happen:", *requests[:40]]))
@@ -168,10 +169,6 @@ def _render(root: Path, pages: Path, force: bool) -> bool:
     marker.write_text(state)
     shutil.rmtree(work, ignore_errors=True)
     return True
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(encoding="utf-8").splitlines()[-lines:])
 
 
 def build(

@@ -165,7 +165,7 @@ def _run(template: Path, output: Path, parameters: Mapping[str, Any], root: Path
             kernel_name="python3",
             progress_bar=False,
             stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=40"],
+            extra_arguments=["--IPKernelApp.log_level=50"],
             cwd=str(root),
         )
     except PapermillExecutionError as error:

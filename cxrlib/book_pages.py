@@ -2,7 +2,8 @@
 
 ==============================  =====================================================================================
 ``{cxr}`train.learning_rate```  link to that function in the highlighted source, which becomes part of the book
-``{paper}`NAME[key].x:.1f```    a value of :mod:`cxrlib.paper`, in the syntax of ``str.format``
+``{paper}`NAME[key].x:.1f```    an expression over :mod:`cxrlib.paper`, with a format as in an f-string
+``{cxr-table} choices``         what the paper leaves open, from :mod:`cxrlib.claims`
 ``{cxr-figure} NOTEBOOK NAME``  a figure of an executed notebook, on another page
 ``{cxr-table} executions``      notebooks, profile, data and execution time of this copy
 ``{cxr-table} profiles``        the files in ``profiles/``
@@ -84,9 +85,11 @@ class PaperRole(SphinxRole):
     """A published number, read from cxrlib.paper when the page is built."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        expression, _, specification = self.text.partition(":")
         try:
-            text = f"{{0.{self.text}}}".format(importlib.import_module("cxrlib.paper"))
-        except (AttributeError, KeyError, IndexError, ValueError, TypeError) as error:
+            # The sources of the book are as trusted as its notebooks.
+            text = format(eval(expression, {"__builtins__": {}}, vars(importlib.import_module("cxrlib.paper"))), specification)
+        except (NameError, AttributeError, KeyError, IndexError, ValueError, TypeError, SyntaxError) as error:
             LOGGER.warning("cxrlib.paper has no %s (%s)", self.text, error, location=self.get_location())
             text = "?"
         return [nodes.Text(text)], []
@@ -100,9 +103,9 @@ def _executed(book: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _execution_rows(book: Path) -> list[list[str]]:
+def _execution_rows(root: Path) -> list[list[str]]:
     rows = [["Notebook", "Profile", "Data", "Execution (min:s)"]]
-    for name, about in _executed(book).items():
+    for name, about in _executed(root / "book").items():
         rows.append([name, about.get("profile", "?"), about.get("data", "?"), minutes(about.get("seconds", 0))])
     return rows
 
@@ -121,6 +124,13 @@ def _version_rows(root: Path) -> list[list[str]]:
     return [["Package", "Version"], *([name, versions.get(name, "not installed")] for name in ["python", *direct])]
 
 
+def _choice_rows(_: Path) -> list[list[str]]:
+    from cxrlib.claims import CHOICES
+
+    rows = [["Topic", "The paper", "Our choice", "Parameter"]]
+    return rows + [[c.topic, f"{c.paper} (§{c.section})", c.choice, c.parameter or "–"] for c in CHOICES]
+
+
 class TableDirective(SphinxDirective):
     """A table made from files when the page is built."""
 
@@ -128,11 +138,10 @@ class TableDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         book = Path(self.env.srcdir)
-        makers = {"executions": (_execution_rows, book), "profiles": (_profile_rows, book.parent), "versions": (_version_rows, book.parent)}
+        makers = {"choices": _choice_rows, "executions": _execution_rows, "profiles": _profile_rows, "versions": _version_rows}
         if self.arguments[0] not in makers:
             raise self.error(f"no table '{self.arguments[0]}'; there are: {', '.join(makers)}")
-        maker, folder = makers[self.arguments[0]]
-        header, *body = maker(folder)
+        header, *body = makers[self.arguments[0]](book.parent)
         group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in header), cols=len(header))
         group += nodes.thead("", self._row(header))
         group += nodes.tbody("", *(self._row(row) for row in body))
@@ -150,7 +159,7 @@ class FigureDirective(Figure):
     required_arguments = 2
 
     def run(self) -> list[nodes.Node]:
-        book = Path(self.env.srcdir)
+        book = Path(self.state.document.settings.env.srcdir)
         notebook, name = self.arguments
         for cell in json.loads((book / "executed" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]:
             if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") != name:
