@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from cxrlib import PROTOCOL_VERSION, data
+from cxrlib import PROTOCOL_VERSION, data, subsets
 from cxrlib.cache import ImageCache
 from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig
 from cxrlib.images import decode_mask
@@ -182,8 +182,8 @@ def _image_sets(config: RunConfig, dataset: Dataset):
 
     index = dataset.index
     if config.validation_fraction:
-        index = data.validation_split(index, config.validation_fraction, config.seed)
-    chosen = index if config.images_per_class is None else data.few_shot(index, config.images_per_class, config.seed)
+        index = subsets.validation_split(index, config.validation_fraction, config.seed)
+    chosen = index if config.images_per_class is None else subsets.few_shot(index, config.images_per_class, config.seed)
     tables = {name: index[index["split"] == name] for name in ("validation", "test") if (index["split"] == name).any()}
     tables["train"] = chosen[chosen["split"] == "train"]
     sets = {}

@@ -18,7 +18,7 @@ from cxrlib.statistics import accuracy_over_seeds, difference_over_seeds, verdic
 
 
 @dataclass(frozen=True)
-class Claim:
+class Finding:
     """What our evidence says of a claim of the paper: a short result with its interval, and a verdict."""
 
     result: str
@@ -128,7 +128,7 @@ def points(difference: Estimate) -> str:
     return f"{100 * difference:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
 
 
-def combine(parts: dict[str, Estimate], text: Callable[[Estimate], str] = points) -> Claim:
+def combine(parts: dict[str, Estimate], text: Callable[[Estimate], str] = points) -> Finding:
     """A claim made of several differences, each expected above zero.
 
     Holds if every part holds, holds partly if some do, is contradicted if none holds and one points clearly the other
@@ -141,7 +141,7 @@ def combine(parts: dict[str, Estimate], text: Callable[[Estimate], str] = points
         overall = "holds partly"
     else:
         overall = "contradicted" if "contradicted" in verdicts else "not seen"
-    return Claim("; ".join(f"{name}: {text(part)}" for name, part in parts.items()), overall)
+    return Finding("; ".join(f"{name}: {text(part)}" for name, part in parts.items()), overall)
 
 
 def ordered_inits(records: list[Record], wanted: Iterable[str]) -> list[str]:
