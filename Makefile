@@ -1,0 +1,43 @@
+# The two commands of the README are `make book` and `make test`.
+#   make book                      the demonstration on phantoms
+#   make book PROFILE=tiny         another set of parameters (profiles/NAME.yaml)
+#   make book DATA=path/to/folder  the same book on a folder in the COVIDx layout
+PYTHON ?= python3
+PROFILE ?= demo
+DATA ?=
+EXTERNAL ?=
+BIN := .venv/bin
+# The name of the stamp follows from the lock, so another lock makes another environment.
+STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
+
+.PHONY: book test clean lock environment lint
+
+book: environment
+	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") $(if $(EXTERNAL),--external "$(EXTERNAL)")
+
+test: environment
+	@$(BIN)/python -m pytest
+
+lint: environment
+	@$(BIN)/ruff check .
+	@$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
+
+environment: $(STAMP)
+
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is too old: Python 3.11 or later is needed; name one with make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo "Making .venv from requirements.lock (some minutes, several GB with CUDA libraries) …"
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+# Needs uv; writes the versions and checksums for every platform. Commit the result with pyproject.toml.
+lock:
+	uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url pyproject.toml -o requirements.lock
+
+# Run records and phantoms stay; delete runs/ and data/ by hand to train again.
+clean:
+	rm -rf _build book/executed .cache/book book/_static/mathjax
