@@ -52,8 +52,9 @@ class _RequestFinder(html.parser.HTMLParser):
             loading.append("content")
         for name in loading:
             # A data: address carries its content; an XML namespace in it is no request.
-            if not values[name].startswith("data:") and REMOTE.search(values[name]):
-                self.found.append(f"<{tag} {name}={values[name][:120]}>")
+            address = values.get(name, "")
+            if not address.startswith("data:") and REMOTE.search(address):
+                self.found.append(f"<{tag} {name}={address[:120]}>")
         self.found += REMOTE_STYLE.findall(values.get("style", ""))
 
     def handle_endtag(self, tag: str) -> None:

@@ -6,10 +6,12 @@ Its stamp is a hash of everything its content depends on; a notebook with the st
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import shutil
 import sys
@@ -84,10 +86,14 @@ def stamp(template: Path, parameters: Mapping[str, Any], data_states: Mapping[st
 
 
 def declared_parameters(template: Path) -> list[str]:
-    """Names in the ``parameters`` cell of a notebook."""
-    import papermill
+    """Names assigned in the ``parameters`` cell of a notebook.
 
-    return list(papermill.inspect_notebook(str(template)))
+    Read with ``ast``: ``papermill.inspect_notebook`` misses a line whose comment holds quotes.
+    """
+    cells = json.loads(template.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    body = ast.parse(sources[0]).body if sources else []
+    return [target.id for node in body if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)]
 
 
 def _register_engine() -> None:
@@ -155,6 +161,7 @@ def _run(template: Path, output: Path, parameters: Mapping[str, Any], root: Path
     from papermill.exceptions import PapermillExecutionError
 
     _register_engine()
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters that it cannot parse, which are right
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         return papermill.execute_notebook(
