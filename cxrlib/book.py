@@ -121,7 +121,8 @@ def _prepare_data(profile_name: str, profile: Profile, data: Path | None, root: 
     from cxrlib import phantom
 
     folder = Path("data/phantom" if not profile.phantom else f"data/phantom-{profile_name}")
-    phantom.generate(root / folder, **profile.phantom)
+    # Kept if it is the same set; only another set of phantoms is replaced, never anything else.
+    phantom.generate(root / folder, overwrite=True, **profile.phantom)
     return str(folder), {str(root / folder): folder_state(root / folder)}
 
 
