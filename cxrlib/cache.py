@@ -1,28 +1,39 @@
-"""Resized images, decoded once and shared by all runs as a memory-mapped file.
+"""Images resized once, shared by all runs as a memory-mapped file.
 
-The file is built in parallel, in place, beside a record of which rows are done, and renamed when complete: an interrupted build
-goes on, and a reader never sees half of one.
+Rows are written in place by several processes, beside a list of which are done; the file gets its name when all are. So
+an interrupted build goes on where it was, and a reader never sees half of one. Rows are written with plain writes, not
+through the map: on a full disk a write fails with a message, a map kills the process.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
+import shutil
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from filelock import FileLock
-from PIL import Image
+from filelock import FileLock, Timeout
 
-from cxrlib.data import image_path
-from cxrlib.images import ImageError, decode_image
+from cxrlib.files import atomic_write
+from cxrlib.images import ImageError, squared
 
-_CHUNK = 32
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK = 16  # images per task; a worker holds one decoded image and this many resized ones
+SAVE_EVERY = 2.0  # seconds between saves of the done list: what a kill or a power cut can cost
 
 
 @dataclass(frozen=True)
@@ -30,11 +41,11 @@ class ImageCache:
     """Images of an index at one size.
 
     Attributes:
-        images: read-only memory map, uint8, shape (N, size, size); row i is index row i.
+        images: read-only memory map, uint8 luma 0 ... 255, shape (N, size, size); row i is index row i.
         path: the ``.npy`` file behind it.
     """
 
-    images: np.ndarray
+    images: np.memmap
     path: Path
 
     @classmethod
@@ -48,105 +59,210 @@ class ImageCache:
         workers: int | None = None,
         progress: bool = True,
     ) -> ImageCache:
-        """Open the cache of ``fingerprint`` at ``size``, building what is missing of it.
+        """Open the cache of these images at ``size``, building what is missing of it.
 
-        Images are squeezed to a square, as BiT does; the aspect ratio is not kept.
+        Images are squeezed to squares (:func:`cxrlib.images.squared`). Of several processes that want the same cache
+        one builds it and the others wait.
 
         Args:
             index: rows with ``file`` and ``split``; their order is the order of the images.
             folder: data folder.
             size: side in pixels.
-            cache_folder: where caches lie.
-            fingerprint: names the data; give another for other rows.
-            workers: processes; default one per core. One works in this process.
+            cache_folder: where caches lie; made if needed.
+            fingerprint: :func:`cxrlib.data.fingerprint`, so that changed images make another cache. Another choice or
+                order of rows does too.
+            workers: processes; default one per usable core. With 1, or few images, this process does the work.
             progress: print counts and time left to stderr.
 
         Raises:
-            ImageError: naming the images that cannot be decoded; what was done stays and is used next time.
+            ImageError: naming every image that cannot be decoded. What was done stays, and is not done again.
+            DataError: if a path leads out of the folder.
+            OSError: the disk is full or cannot be written.
+            ValueError: if there are no rows or ``size`` is not positive.
         """
-        path = Path(cache_folder) / f"{fingerprint}-{size}.npy"
-        if not path.is_file():
+        if len(index) == 0 or size < 1:
+            raise ValueError(f"a cache of {len(index)} images at {size} px is empty; give at least one row and one pixel")
+        rows = "\n".join(index["split"] + "/" + index["file"])
+        key = f"{fingerprint[:20]}-{hashlib.sha256((fingerprint + rows).encode()).hexdigest()[:12]}"
+        path = Path(cache_folder) / f"images-{key}-{size}px.npy"
+        shape = (len(index), size, size)
+        images = _open(path, shape)
+        if images is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock"):
-                if not path.is_file():
-                    _build(index, Path(folder), size, path, workers or os.cpu_count() or 1, progress)
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-        if images.shape != (len(index), size, size):
-            raise ValueError(f"{path} has shape {images.shape}, not {(len(index), size, size)}; delete it to build it again")
+            with _lock(path, progress):
+                images = _open(path, shape)
+                if images is None:
+                    _build(_paths(index, folder), size, path, workers or usable_cores(), progress)
+                    images = _open(path, shape)
         return cls(images, path)
 
 
-def resized(path: Path, size: int) -> np.ndarray:
-    """Decode and squeeze one image to uint8 (size, size), bilinear with antialiasing."""
-    image = Image.fromarray(decode_image(path))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+def usable_cores() -> int:
+    """Cores this process may use, which a scheduler can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _build(index: pd.DataFrame, folder: Path, size: int, path: Path, workers: int, progress: bool) -> None:
+def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap | None:
+    """The finished cache, or None if there is none or it was cut short."""
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return images if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _paths(index: pd.DataFrame, folder: Path | str) -> list[str]:
+    from cxrlib.data import image_path
+
+    return [str(image_path(folder, row)) for row in index[["file", "split"]].itertuples(index=False)]
+
+
+@contextmanager
+def _lock(path: Path, progress: bool) -> Iterator[None]:
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            print(f"another process is building {path.name}; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(paths: list[str], size: int, path: Path, workers: int, progress: bool) -> None:
     from tqdm import tqdm
 
-    partial_file, done_file = path.with_suffix(".partial"), path.with_suffix(".done")
-    shape = (len(index), size, size)
-    done = _resume(partial_file, done_file, shape)
-    paths = [image_path(folder, row) for row in index[["file", "split"]].to_dict("records")]
+    unfinished, done_file = path.with_suffix(".partial"), path.with_suffix(".done")
+    done = _resume(unfinished, done_file, (len(paths), size, size))
+    offset = unfinished.stat().st_size - len(paths) * size * size
     todo = np.flatnonzero(~done)
-    chunks = [todo[start : start + _CHUNK] for start in range(0, len(todo), _CHUNK)]
-    failures: list[str] = []
-    bar = tqdm(total=len(paths), initial=int(done.sum()), unit="image", ascii=True, disable=not progress, file=sys.stderr, desc=f"{size} px cache", mininterval=1)
-
-    def finish(rows: np.ndarray, failed: dict[int, str]) -> None:
-        failures.extend(failed.values())
-        done[[row for row in rows if row not in failed]] = True
-        done.flush()
-        bar.update(len(rows))
-
-    work = partial(_fill, partial_file, size)
-    with bar:
-        if workers == 1 or len(chunks) < 4:
-            for rows in chunks:
-                finish(rows, work(rows, [paths[row] for row in rows]))
-        else:
-            # forkserver: a notebook kernel with torch threads cannot be forked safely.
-            context = get_context("forkserver" if "forkserver" in _methods() else "spawn")
-            with ProcessPoolExecutor(min(workers, len(chunks)), context) as pool:
-                futures = {pool.submit(work, rows, [paths[row] for row in rows]): rows for rows in chunks}
-                for future in as_completed(futures):
-                    finish(futures[future], future.result())
+    chunks = [todo[start : start + CHUNK].tolist() for start in range(0, len(todo), CHUNK)]
+    tasks = ((rows, [paths[row] for row in rows], str(unfinished), offset, size) for rows in chunks)
+    failures: dict[int, str] = {}
+    saved = time.monotonic()
+    bar = tqdm(
+        total=len(paths), initial=int(done.sum()), desc=f"resize to {size} px", unit="image",
+        ascii=True, ncols=90, mininterval=0.5, disable=not progress, file=sys.stderr,
+    )  # fmt: skip
+    try:
+        with bar:
+            for rows, failed in _results(tasks, min(workers, len(chunks) // 2)):
+                failures |= failed
+                done[[row for row in rows if row not in failed]] = True
+                bar.update(len(rows) - len(failed))
+                if time.monotonic() - saved > SAVE_EVERY:
+                    _save_done(unfinished, done_file, done)
+                    saved = time.monotonic()
+    finally:
+        _save_done(unfinished, done_file, done)
     if failures:
-        raise ImageError(f"{len(failures)} image(s) cannot be decoded:\n" + "\n".join(sorted(failures)[:50]))
-    os.replace(partial_file, path)
+        listed = [failures[row] for row in sorted(failures)[:50]]
+        more = [f"... and {len(failures) - 50} more"] if len(failures) > 50 else []
+        headline = f"{len(failures)} of {len(paths)} images cannot be used (the others are done and kept):"
+        raise ImageError("\n".join([headline, *listed, *more]))
+    os.replace(unfinished, path)
     done_file.unlink(missing_ok=True)
 
 
-def _methods() -> list[str]:
-    from multiprocessing import get_all_start_methods
-
-    return get_all_start_methods()
-
-
-def _resume(partial_file: Path, done_file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Which rows an earlier build finished, as a writable memory map; both files are made anew if they do not fit."""
+def _resume(unfinished: Path, done_file: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Which rows an earlier build finished, bool (N,); a new unfinished file if there is none that fits."""
+    images = _open(unfinished, shape)
+    if images is not None and done_file.is_file():
+        done = np.frombuffer(done_file.read_bytes(), dtype=np.uint8)
+        if len(done) == shape[0]:
+            return done == 1
+    needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(unfinished.parent).free
+    if needed > free:
+        message = f"the cache needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free"
+        raise OSError(f"{unfinished.parent}: {message}; free space, or choose a smaller size or another cache folder")
+    done_file.unlink(missing_ok=True)
     try:
-        done = np.load(done_file, mmap_mode="r+", allow_pickle=False)
-        if done.shape == shape[:1] and np.load(partial_file, mmap_mode="r", allow_pickle=False).shape == shape:
-            return done
-    except (OSError, ValueError):
-        pass
-    try:
-        np.lib.format.open_memmap(partial_file, "w+", dtype=np.uint8, shape=shape).flush()
-        return np.lib.format.open_memmap(done_file, "w+", dtype=bool, shape=shape[:1])
+        with unfinished.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.truncate(file.tell() + needed)
     except OSError as error:
-        raise OSError(error.errno, f"cannot write {partial_file} ({error.strerror}); free space or choose another cache folder") from None
+        message = f"cannot write {unfinished} ({error.strerror}); free space or choose another cache folder"
+        raise OSError(error.errno, message) from None
+    return np.zeros(shape[0], dtype=bool)
 
 
-def _fill(partial_file: Path, size: int, rows: np.ndarray, paths: list[Path]) -> dict[int, str]:
-    """Decode some rows into the file; returns the rows that failed, with the reason."""
-    images = np.load(partial_file, mmap_mode="r+", allow_pickle=False)
+def _save_done(unfinished: Path, done_file: Path, done: np.ndarray) -> None:
+    """Save the done list after the rows it speaks of, so that it is never ahead of them."""
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    atomic_write(done_file, done.astype(np.uint8).tobytes())
+
+
+def _results(tasks: Iterator[tuple], workers: int) -> Iterator[tuple[list[int], dict[int, str]]]:
+    """Results of :func:`_write_rows` as they come, with a few tasks per worker under way."""
+    if workers <= 1:
+        for task in tasks:
+            yield _write_rows(*task)
+        return
+    # A notebook kernel with threads (torch, ZeroMQ) cannot be forked safely, so workers start afresh.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
+
+    def submit(count: int) -> set[Future]:
+        with _main_hidden():  # submitting is what starts workers
+            return {pool.submit(_write_rows, *task) for task in itertools.islice(tasks, count)}
+
+    try:
+        pending = submit(2 * workers)
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+            pending |= submit(2 * workers - len(pending))
+    except BrokenProcessPool:
+        message = "a worker process ended without a word, perhaps for lack of memory; call again to go on, with workers=1"
+        raise RuntimeError(message) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep spawned workers from running the caller's main script again: they need nothing of it.
+
+    Without this a script that lacks ``if __name__ == "__main__"``, or comes from stdin, would break its own workers.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    try:
+        for name in kept:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(main, name, value)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the parent is killed. Pool workers otherwise wait for tasks for ever."""
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_rows(
+    rows: list[int], paths: list[str], unfinished: str, offset: int, size: int
+) -> tuple[list[int], dict[int, str]]:
+    """Decode, resize and write some rows; returns them, and the reason for each that failed."""
     failed = {}
-    for row, path in zip(rows, paths, strict=True):
-        try:
-            images[row] = resized(path, size)
-        except ImageError as error:
-            failed[int(row)] = str(error)
-    images.flush()
-    return failed
+    with open(unfinished, "r+b") as file:
+        for row, path in zip(rows, paths, strict=True):
+            try:
+                image = squared(path, size)
+            except ImageError as error:
+                failed[row] = str(error)
+                continue
+            file.seek(offset + row * size * size)
+            file.write(image.tobytes())
+    return rows, failed

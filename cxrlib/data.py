@@ -1,290 +1,274 @@
-"""Label files and folders in the layout of COVIDx CXR-2, checked row by row.
+"""Data folders in the layout of COVIDx CXR-2, checked row by row.
 
-A folder holds ``train/`` and ``test/`` with images and one label file each, ``train*.txt`` and ``test*.txt``, with rows
-``patientid filename class source``. The last three fields are read from the right: patient ids may contain spaces, as the
-real files' do ("COVID 12" of source sirm), and only so do their counts agree with section 3.1 of the paper.
+A folder holds ``train/`` and ``test/`` with images and one label file each, ``train*.txt`` and ``test*.txt``; see
+:mod:`cxrlib.labels` for their rows. What else lies there is ignored.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+import itertools
+import os
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cxrlib.files import atomic_write
+from cxrlib.images import ImageError, check_image, decode_image
+from cxrlib.labels import (
+    LABELS,
+    DataError,
+    LabelError,
+    Problem,
+    Row,
+    list_problems,
+    parse_labels,
+    read_labels,
+    rows_to_frame,
+    unsafe_path,
+    without_repeats,
+)
+from cxrlib.provenance import compare_with_paper, fingerprint
 
-COLUMNS = ["patient_id", "file", "label", "source"]
-LABELS = ("negative", "positive")
+__all__ = [
+    "LABELS", "COLUMNS", "DataError", "LabelError", "Problem", "Report", "SPLITS", "check", "compare_with_paper",
+    "fingerprint", "image_path", "read_index", "read_labels",
+]  # fmt: skip
+
+COLUMNS = ["patient_id", "file", "label", "source", "split"]
 SPLITS = ("train", "test")
-SHOWN_PROBLEMS = 50
 
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with a data folder: where, what kind, and a sentence with the way out."""
-
-    file: str
-    line: int | None
-    kind: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}{f':{self.line}' if self.line else ''}: {self.message}"
-
-
-class DataError(ValueError):
-    """A data folder or label file has problems; ``problems`` lists all, the message the first fifty."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        more = f"\n... and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-        super().__init__(f"{len(problems)} problem(s)\n" + "\n".join(map(str, problems[:SHOWN_PROBLEMS])) + more)
-
-
-class LabelError(DataError):
-    """A label file cannot be read as it is."""
+LabelFiles = Path | str | Mapping[str, Path | str] | None
 
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`check` found. ``index`` is the clean subset; printing gives counts and problems."""
+    """What :func:`check` found; printing it gives counts, problems and remarks.
+
+    Attributes:
+        folder: the folder as it was given.
+        index: the clean subset, with the columns of :func:`read_index`.
+        problems: what is wrong, by file and line; rows with a problem are not in ``index``.
+        remarks: what is allowed but worth knowing, in sentences.
+    """
 
     folder: Path
     index: pd.DataFrame
     problems: list[Problem] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Images and patients of the clean subset: columns ``split, label, images, patients``."""
+        groups = self.index.groupby(["split", "label"], sort=False)
+        return groups.agg(images=("file", "size"), patients=("patient_id", "nunique")).reset_index()
 
     def __str__(self) -> str:
-        groups = self.index.groupby(["split", "label"])
-        counts = pd.DataFrame({"images": groups.size(), "patients": groups["patient_id"].nunique()}).reset_index()
-        found = str(DataError(self.problems)) if self.problems else "no problems found"
-        return f"{counts.to_string(index=False)}\n{found}"
+        found = f"{len(self.problems)} problem{'' if len(self.problems) == 1 else 's'}" if self.problems else "no problems found"
+        remarks = [f"remark: {remark}" for remark in self.remarks]
+        return "\n".join([self.counts.to_string(index=False), found, *list_problems(self.problems), *remarks])
 
 
-def _parse(file: Path) -> tuple[pd.DataFrame, list[Problem]]:
-    """Sound rows of a label file, with their line numbers, and the problems of the others."""
-    problems: list[Problem] = []
-    rows: list[tuple[str, str, str, str, int]] = []
-    seen: dict[str, int] = {}
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read ({error.strerror})"
-        return pd.DataFrame(columns=[*COLUMNS, "line"]), [Problem(str(file), None, "unreadable", f"{reason}; give a label file")]
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        fields = line.rsplit(maxsplit=3)
-        if len(fields) < 4:
-            message = f"{len(fields)} fields, but a row is 'patientid filename class source'; complete it or delete the line"
-            problems.append(Problem(str(file), number, "fields", message))
-            continue
-        patient, name, label, source = (part.strip() for part in fields)
-        if label not in LABELS:
-            message = f"class '{label}' is neither positive nor negative; correct it (file names must not contain spaces)"
-            problems.append(Problem(str(file), number, "class", message))
-        elif not _is_inside(name):
-            problems.append(Problem(str(file), number, "path", f"'{name}' leaves the data folder; use a name inside it"))
-        elif name in seen:
-            message = f"'{name}' is already on line {seen[name]}; delete one of the two rows"
-            problems.append(Problem(str(file), number, "repeated", message))
-        else:
-            seen[name] = number
-            rows.append((patient, name, label, source, number))
-    if not rows and not problems:
-        problems.append(Problem(str(file), None, "empty", "the label file has no rows"))
-    return pd.DataFrame(rows, columns=[*COLUMNS, "line"]), problems
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not (path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in name.split("/")[0][:2])
-
-
-def read_labels(file: Path | str) -> pd.DataFrame:
-    """Read one label file; no images are needed.
-
-    Returns:
-        Table with text columns ``patient_id, file, label, source``, label 'positive' or 'negative', in the order of the file.
-
-    Raises:
-        LabelError: listing every wrong row with its line.
-    """
-    table, problems = _parse(Path(file))
-    if problems:
-        raise LabelError(problems)
-    return table[COLUMNS].astype(str)
-
-
-def _label_files(folder: Path, labels: Path | str | Mapping[str, Path] | None) -> dict[str, Path]:
-    """The label file of each split: given, or the only ``train*.txt`` and ``test*.txt`` of the folder."""
-    if isinstance(labels, Mapping):
-        return {split: Path(path) for split, path in labels.items()}
-    where = Path(labels) if labels is not None else folder
-    if not where.is_dir():
-        raise DataError([Problem(str(where), None, "missing", "the folder does not exist; give a folder in the COVIDx layout")])
-    found, problems = {}, []
-    for split in SPLITS:
-        files = sorted(where.glob(f"{split}*.txt"))
-        if len(files) == 1:
-            found[split] = files[0]
-        else:
-            names = ", ".join(path.name for path in files) or "none"
-            message = f"exactly one {split}*.txt is needed, found: {names}; keep one, or give labels={{'{split}': path}}"
-            problems.append(Problem(str(where), None, "label files", message))
-    if problems:
-        raise DataError(problems)
-    return found
-
-
-def check(folder: Path | str, labels: Path | str | Mapping[str, Path] | None = None, decode: bool = True) -> Report:
-    """Find every problem of a data folder.
+def read_index(folder: Path | str, labels: LabelFiles = None, strict: bool = False) -> pd.DataFrame:
+    """Read a data folder into one table.
 
     Args:
         folder: with ``train/`` and ``test/``.
-        labels: folder with the label files, or a file for each split; default, beside the images.
-        decode: also decode every image, not only look whether it is there.
+        labels: the label file of each split as ``{'train': ..., 'test': ...}``, or a folder with just one ``train*.txt``
+            and one ``test*.txt``; by default ``folder`` itself.
+        strict: decode every image and raise if anything is wrong. Otherwise rows with a problem are left out, and of
+            each image file only the two ends are looked at (:func:`cxrlib.images.check_image`).
 
     Returns:
-        Report with all problems, file and line, and the clean subset of rows. Of a patient in both splits the training rows go.
+        Text columns ``patient_id, file, label, source, split``, in the order of the label files; ``file`` is relative to
+        the folder of its split. ``attrs`` has ``folder`` (text), ``problems`` and ``remarks`` (lists of text).
+
+    Raises:
+        DataError: with all problems, if ``strict`` and there is one; or if there are no label files, or a split is left
+            without an image of either class.
+    """
+    report = check(folder, labels, decode=strict)
+    if strict and report.problems:
+        raise DataError(f"{folder}: {len(report.problems)} problem(s) in the data set:", report.problems)
+    present = set(report.index[["split", "label"]].itertuples(index=False, name=None))
+    lacking = [f"{split} {label}" for split in SPLITS for label in LABELS if (split, label) not in present]
+    if lacking:
+        raise DataError(f"{folder}: no usable image of: {', '.join(lacking)}; both splits need both classes", report.problems)
+    index = report.index
+    index.attrs = {"folder": str(folder), "problems": [str(p) for p in report.problems], "remarks": report.remarks}
+    return index
+
+
+def check(folder: Path | str, labels: LabelFiles = None, decode: bool = True, progress: bool = False) -> Report:
+    """Find every problem of a data folder.
+
+    Args:
+        folder, labels: as :func:`read_index`.
+        decode: decode every image; otherwise look at the two ends of each file.
+        progress: print counts and time left to stderr.
+
+    Returns:
+        All problems with file and line, and the clean subset. Of a patient in both splits the training rows are left
+        out, so that the test set stays as published.
 
     Raises:
         DataError: if there are no label files to check.
     """
     folder = Path(folder)
     files = _label_files(folder, labels)
-    tables, problems = [], []
+    problems: list[Problem] = []
+    tables = []
     for split, file in files.items():
-        table, found = _parse(file)
+        rows, found = _parse(file)
         problems += found
+        rows, repeated = without_repeats([_with_spaces(folder, split, row) for row in rows], file)
+        problems += repeated
+        table = rows_to_frame(rows)
         tables.append(table.assign(split=split, label_file=str(file)))
     index = pd.concat(tables, ignore_index=True)
-    tested = index.loc[index["split"] == "test"].groupby("patient_id")["line"].first()
-    for row in index[(index["split"] == "train") & index["patient_id"].isin(tested.index)].itertuples():
-        message = f"patient '{row.patient_id}' is also in the test split (line {tested[row.patient_id]}); keep the patient in one split"
-        problems.append(Problem(row.label_file, row.line, "patient", message))
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda row: _image_problem(folder, row, decode), index.to_dict("records")))
-    for row, problem in zip(index.itertuples(), found, strict=True):
-        if problem:
-            problems.append(Problem(row.label_file, row.line, *problem))
-    wrong = {(problem.file, problem.line) for problem in problems}
-    keep = [(file, line) not in wrong for file, line in zip(index["label_file"], index["line"], strict=True)]
-    clean = index.loc[keep, [*COLUMNS, "split"]].astype(str).reset_index(drop=True)
-    return Report(folder, clean, sorted(problems, key=lambda p: (p.file, p.line or 0)))
-
-
-def _image_problem(folder: Path, row: Mapping[str, Any], decode: bool) -> tuple[str, str] | None:
-    from cxrlib.images import ImageError, decode_image
-
-    try:
-        path = image_path(folder, row)
-    except ValueError as error:
-        return "path", str(error)
-    if not path.is_file():
-        others = [p.name for p in path.parent.glob(f"{path.stem}.*")] if path.parent.is_dir() else []
-        hint = f"; there is {', '.join(others)}: correct the name" if others else "; add the file or delete the row"
-        return "missing", f"no image {path.name} in {path.parent}{hint}"
-    try:
-        if decode:
-            decode_image(path)
-    except ImageError as error:
-        return "image", str(error)
-    return None
+    problems += _patients_in_both(index)
+    problems += _image_problems(folder, index, decode_image if decode else check_image, progress)
+    bad = {(problem.file, problem.line) for problem in problems}
+    sound = [place not in bad for place in zip(index["label_file"], index["line"], strict=True)]
+    order = {str(file): number for number, file in enumerate(files.values())}
+    problems.sort(key=lambda problem: (order[problem.file], problem.line))
+    clean = index.loc[sound, COLUMNS].reset_index(drop=True)
+    return Report(folder, clean, problems, _remarks(folder, index, clean))
 
 
 def image_path(folder: Path | str, row: Any) -> Path:
-    """Path of the image of an index row (mapping or Series with ``file`` and ``split``).
+    """Path of the image of an index row (a mapping, Series or named tuple with ``file`` and ``split``).
+
+    Split 'validation' is made of training rows, so its images lie in ``train/``.
 
     Raises:
-        ValueError: if it leads out of the folder, by its name or through a link.
+        DataError: if the path leads out of ``folder``, by its name or through a link.
     """
-    folder = Path(folder)
-    path = folder / row["split"] / row["file"]
-    if not _is_inside(row["file"]) or not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"'{row['file']}' leads out of the data folder; copy the image into it")
+    name, split = (row.file, row.split) if hasattr(row, "_fields") else (row["file"], row["split"])
+    reason = unsafe_path(name) or unsafe_path(split)
+    if reason:
+        raise DataError(reason)
+    path = Path(folder) / ("train" if split == "validation" else split) / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise DataError(f"'{name}' is a link that leads out of {folder}; put the image itself there")
     return path
 
 
-def read_index(folder: Path | str, labels: Path | str | Mapping[str, Path] | None = None, strict: bool = False) -> pd.DataFrame:
-    """Read a data folder into one table.
+def _label_files(folder: Path, labels: LabelFiles) -> dict[str, Path]:
+    """The label file of each split, train first; or DataError with every reason why there is none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; give one with train/ and test/ in the COVIDx layout")
+    if isinstance(labels, Mapping):
+        if set(labels) != set(SPLITS):
+            raise DataError(f"labels name the splits {sorted(labels)}; give one file each for 'train' and 'test'")
+        return {split: Path(labels[split]) for split in SPLITS}
+    where = Path(labels) if labels is not None else folder
+    if not where.is_dir():
+        raise DataError(f"{where}: there is no such folder; give a folder with train*.txt and test*.txt")
+    problems, files = [], {}
+    for split in SPLITS:
+        found = sorted(where.glob(f"{split}*.txt"))
+        names = ", ".join(path.name for path in found) or "none"
+        if len(found) == 1:
+            files[split] = found[0]
+        else:
+            message = f"one {split}*.txt is needed, found: {names}; keep one here or give labels={{'{split}': file, ...}}"
+            problems.append(Problem(str(where), 0, "label files", message))
+    if problems:
+        raise DataError(f"{where}: cannot tell which label files to read:", problems)
+    return files
 
-    Args:
-        folder, labels: as :func:`check`; images are looked for here and decoded when they are cached.
-        strict: raise if there is any problem; otherwise rows with one are left out.
 
-    Returns:
-        Table with text columns ``patient_id, file, label, source, split``; ``attrs['problems']`` lists what was left out.
-
-    Raises:
-        DataError: all problems with file and line, if ``strict`` or if a class or split has no sound row.
-    """
-    report = check(folder, labels, decode=strict)
-    if report.problems and strict:
-        raise DataError(report.problems)
-    present = set(zip(report.index["split"], report.index["label"], strict=True))
-    lacking = [f"{split} {label}" for split in SPLITS for label in LABELS if (split, label) not in present]
-    if lacking:
-        message = f"no usable image of: {', '.join(lacking)}"
-        raise DataError([Problem(str(folder), None, "empty", message), *report.problems])
-    report.index.attrs["problems"] = [str(problem) for problem in report.problems]
-    return report.index
+def _parse(file: Path) -> tuple[list[Row], list[Problem]]:
+    try:
+        return parse_labels(file)
+    except LabelError as error:
+        return [], [Problem(str(file), 0, "unreadable label file", str(error).removeprefix(f"{file}: "))]
 
 
-def fingerprint(index: pd.DataFrame, folder: Path | str, cache_folder: Path | str | None = None) -> str:
-    """Digest of labels and image contents, the same wherever the folder lies and however its rows are ordered.
+def _with_spaces(folder: Path, split: str, row: Row) -> Row:
+    """The row with the longest run of its last words that names an image, for files whose names hold spaces."""
+    if os.path.isfile(folder / split / row.file):
+        return row
+    words = row.words.split()
+    for cut in range(1, len(words) - 1):
+        name = row.words.split(None, cut)[cut]
+        if unsafe_path(name) is None and os.path.isfile(folder / split / name):
+            return row._replace(patient_id=" ".join(words[:cut]), file=name)
+    return row
 
-    Content hashes are remembered in ``cache_folder`` by path, size and modification time.
 
-    Returns:
-        64 hexadecimal digits (SHA-256).
-    """
-    folder = Path(folder)
-    memory_file = Path(cache_folder) / "content-hashes.json" if cache_folder else None
-    memory: dict[str, list] = {}
-    if memory_file and memory_file.is_file():
+def _patients_in_both(index: pd.DataFrame) -> Iterable[Problem]:
+    tested = index[index["split"] == "test"].groupby("patient_id")[["label_file", "line"]].first()
+    for row in index[(index["split"] == "train") & index["patient_id"].isin(tested.index)].itertuples():
+        other = tested.loc[row.patient_id]
+        message = (
+            f"'{row.patient_id}' is in the test split too ({Path(other.label_file).name}:{other.line}), so a model could "
+            "recognise the patient; delete the rows of one split"
+        )
+        yield Problem(row.label_file, row.line, "patient in both splits", message)
+
+
+def _image_problems(
+    folder: Path, index: pd.DataFrame, look: Callable[[Path], Any], progress: bool
+) -> Iterable[Problem]:
+    from tqdm import tqdm
+
+    listings = {split: _names(folder / split) for split in SPLITS}
+
+    def problem(row: Any) -> Problem | None:
+        place = (row.label_file, row.line)
         try:
-            memory = json.loads(memory_file.read_text(encoding="utf-8"))
-        except ValueError:
-            memory = {}
-    known = len(memory)
+            path = image_path(folder, row)
+            if os.path.isfile(path):
+                look(path)
+                return None
+        except DataError as error:
+            return Problem(*place, "path leaves the folder", str(error))
+        except ImageError as error:
+            return Problem(*place, "unreadable image", str(error))
+        near = sorted(set(listings[row.split].get(_key(row.file), ())))
+        hint = f"there is {', '.join(near)}: rename it or correct the row" if near else "add the file or delete the row"
+        return Problem(*place, "missing image", f"no file '{row.file}' in {path.parent}; {hint}")
 
-    def digest(row: dict) -> str:
-        path = image_path(folder, row)
-        status = path.stat()
-        state = [status.st_size, status.st_mtime_ns]
-        name = str(path.resolve())
-        if memory.get(name, [])[:2] != state:
-            with path.open("rb") as file:
-                memory[name] = [*state, hashlib.file_digest(file, "sha256").hexdigest()]
-            changed.append(name)
-        return memory[name][2]
-
-    changed: list[str] = []
+    rows = list(index.itertuples(index=False))
     with ThreadPoolExecutor() as pool:
-        contents = list(pool.map(digest, index.to_dict("records")))
-    if memory_file and (changed or len(memory) != known):
-        atomic_write(memory_file, json.dumps(memory))
-    rows = sorted("\t".join([*row, content]) for row, content in zip(index[[*COLUMNS, "split"]].itertuples(index=False), contents, strict=True))
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+        found = pool.map(problem, rows)
+        bar = tqdm(found, total=len(rows), desc="check images", unit="image", ascii=True, disable=not progress)
+        return [entry for entry in bar if entry]
 
 
-def compare_with_paper(index: pd.DataFrame) -> pd.DataFrame:
-    """Counts of an index beside those printed in section 3.1: columns ``count of, paper, here, difference``."""
-    from cxrlib.paper import DATASET_COUNTS
+def _key(name: str) -> str:
+    """What names keep in common if they differ in case or extension only."""
+    return os.path.splitext(name)[0].casefold()
 
-    rows = []
-    for label in reversed(LABELS):
-        for part, group in (("", index), ("test ", index[index["split"] == "test"])):
-            members = group[group["label"] == label]
-            printed = DATASET_COUNTS[part + label]
-            rows.append((f"{part}{label} images", printed.images, len(members)))
-            if printed.patients is not None:
-                rows.append((f"{part}{label} patients", printed.patients, members["patient_id"].nunique()))
-    table = pd.DataFrame(rows, columns=["count of", "paper", "here"])
-    return table.assign(difference=table["here"] - table["paper"])
+
+def _names(folder: Path) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            names.setdefault(_key(name), []).append(name)
+    return names
+
+
+def _remarks(folder: Path, index: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
+    remarks = []
+    both = int((clean.groupby("patient_id")["label"].nunique() > 1).sum())
+    if both:
+        remarks.append(f"{both} patients have images of both classes, and count as patients of each")
+    shared = int((clean.groupby("patient_id")["source"].nunique() > 1).sum())
+    if shared:
+        remarks.append(f"{shared} patient ids occur in several sources; they are taken for the same patients")
+    sources = sorted(clean["source"].unique())
+    for first, second in itertools.combinations(sources, 2):
+        if sorted(first.casefold()) == sorted(second.casefold()):
+            remarks.append(f"sources '{first}' and '{second}' have the same letters; if one is a slip, correct the label file")
+    for split in SPLITS:
+        named = set(index.loc[index["split"] == split, "file"])
+        spare = sum(name not in named for names in _names(folder / split).values() for name in names)
+        if spare:
+            remarks.append(f"{spare} files in {split}/ have no row in the label file and are not used")
+    return remarks

@@ -1,20 +1,28 @@
-"""Decoding what people really have into 8-bit grey: any Pillow format, whatever its name says, and DICOM.
+"""Decoding what people really have into 8-bit grey: any common raster format, whatever its name says, and DICOM.
 
-Colour becomes luma, transparency is laid on black, EXIF rotation is applied. Errors are :class:`ImageError` with the file's name.
+The format is told by content, never by extension. Colour becomes luma (ITU-R BT.601), transparency is laid on black, the
+EXIF orientation is applied. Every error is an :class:`ImageError` that names the file and says what to do.
 """
 
 from __future__ import annotations
 
-import struct
-import warnings
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# A chest X-ray has about 10 million pixels; more than this is a decompression bomb or a mistake.
-MAXIMUM_PIXELS = 100_000_000
-Image.MAX_IMAGE_PIXELS = MAXIMUM_PIXELS // 2  # Pillow raises at twice this value, and warns above it
+# Detectors have at most about 20 million pixels. Below Pillow's own limit of 89 million, so that ours speaks first.
+MAXIMUM_PIXELS = 80_000_000
+
+# Named, because Pillow would otherwise also hand files to external programs (EPS) and to rarely tested readers.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
+
+# Share of the pixels that may saturate when the used bits of a deep image are found: dead pixels, burnt-in letters.
+SATURATED_SHARE = 0.001
 
 
 class ImageError(ValueError):
@@ -22,106 +30,181 @@ class ImageError(ValueError):
 
 
 def decode_image(path: Path | str) -> np.ndarray:
-    """Decode an image file.
+    """Decode an image file to 8-bit luma.
 
-    16-bit, 32-bit and floating-point grey values are scaled from the image's own minimum and maximum to 0 ... 255: such files hold 10, 12, 14
-    or 16 used bits without saying which, and a fixed shift would leave most of them nearly black.
+    Grey values deeper than 8 bits are scaled by :func:`to_8_bits`. Of a file with transparency, clear pixels become
+    black. A picture for several viewers in one file (MPO, from cameras) gives the first.
 
     Args:
-        path: PNG, JPEG, WebP, TIFF, BMP, ... under any name, or DICOM (one frame).
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000 or PNM under any name, or DICOM with or without its preamble.
 
     Returns:
-        uint8 array of shape (H, W); black is air, white is bone.
+        uint8 array of shape (H, W), 0 ... 255; as in the file, except that DICOM's MONOCHROME1 is inverted, so that
+        bone is bright.
 
     Raises:
-        ImageError: missing, empty, truncated, too large or not an image.
+        ImageError: missing, empty, truncated, damaged, more than 80 million pixels, several frames, or not an image.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}); check the name and the permissions") from None
-    if not start:
-        raise ImageError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    if start[128:132] == b"DICM" or (path.suffix.lower() in (".dcm", ".dicom") and not _is_raster(path)):
-        return _decode_dicom(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.width * image.height > MAXIMUM_PIXELS:
-                    raise Image.DecompressionBombError
-                image.load()
-                return to_grey(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image in a known format; convert it to PNG or remove its row") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{path}: more than {MAXIMUM_PIXELS:,} pixels; scale it down or remove its row") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, MemoryError) as error:
-        raise ImageError(f"{path}: truncated or damaged ({error}); copy or download it again") from None
+    with _open(path) as file:
+        if _is_dicom(file, path):
+            from cxrlib.dicom import decode_dicom
 
-
-def _is_raster(path: Path) -> bool:
-    try:
-        with Image.open(path):
-            return True
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-
-
-def to_grey(image: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode as uint8 luma, shape (H, W)."""
-    mode = image.mode
-    if mode == "L" and "transparency" not in image.info:
-        return np.array(image)
-    if mode == "1":
-        return np.array(image.convert("L"))
-    if mode in ("I", "F") or mode.startswith("I;16"):
-        return _scale(np.array(image, dtype=np.float64))
-    if mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        flat = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        flat.alpha_composite(coloured)
-        return np.array(flat.convert("L"))
-    return np.array((image if mode in ("RGB", "L") else image.convert("RGB")).convert("L"))
-
-
-def _scale(values: np.ndarray) -> np.ndarray:
-    """Linear map of the finite minimum and maximum to 0 and 255; a constant image becomes 0."""
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    if high <= low:
-        return np.zeros(values.shape, dtype=np.uint8)
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255 / (high - low))
-    return np.round(scaled).astype(np.uint8)
-
-
-def _decode_dicom(path: Path) -> np.ndarray:
-    """One frame of a DICOM file: rescale slope and intercept, window or VOI table, MONOCHROME1 inverted."""
-    import pydicom
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
-    try:
-        # Files without the preamble are common; force reads them and the checks below refuse what is no image.
-        dataset = pydicom.dcmread(path, force=True)
-        if "PixelData" not in dataset or "Rows" not in dataset:
-            raise ImageError(f"{path}: a DICOM file without pixel data, or not DICOM; remove its row")
-        if int(dataset.Rows) * int(dataset.Columns) > MAXIMUM_PIXELS:
-            raise ImageError(f"{path}: more than {MAXIMUM_PIXELS:,} pixels; scale it down or remove its row")
-        if int(dataset.get("NumberOfFrames") or 1) > 1:
-            raise ImageError(f"{path}: {dataset.NumberOfFrames} frames, and a chest X-ray is one; extract the frame")
-        if dataset.get("SamplesPerPixel", 1) == 3:
-            return np.array(Image.fromarray(dataset.pixel_array.astype(np.uint8)).convert("L"))
-        values = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float64)
-    except ImageError:
-        raise
-    except Exception as error:  # noqa: BLE001 - pydicom raises many kinds for damaged or compressed data
-        raise ImageError(f"{path}: DICOM that cannot be decoded ({error}); convert it to PNG, or to an uncompressed transfer syntax") from None
-    grey = _scale(values)
-    return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+            return decode_dicom(path)
+        with _pillow_errors(path), _opened(file, path) as image:
+            image.load()
+            try:
+                image = ImageOps.exif_transpose(image)
+            except (SyntaxError, ValueError, KeyError, TypeError, OSError):
+                pass  # damaged EXIF does not say how to turn the picture, and the pixels are sound
+            return to_luma(image, path)
 
 
 def decode_mask(path: Path | str) -> np.ndarray:
-    """A mask image as bool (H, W): true where brighter than mid-grey. :class:`ImageError` as :func:`decode_image`."""
-    return decode_image(path) > 127
+    """Decode a mask to bool (H, W): true where brighter than half of its brightest value.
+
+    Masks saved as 0 and 1 work as well as 0 and 255. Raises :class:`ImageError` as :func:`decode_image`.
+    """
+    values = decode_image(path)
+    return values > int(values.max()) // 2
+
+
+def squared(path: Path | str, size: int) -> np.ndarray:
+    """Decode an image and squeeze it to uint8 (size, size), bilinear with antialiasing; as in BiT, its shape is lost."""
+    image = Image.fromarray(decode_image(path))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def check_image(path: Path | str) -> None:
+    """Look for what is wrong with a file at the cost of reading its two ends.
+
+    Finds missing, empty, cut off, oversized and foreign files. A PNG or JPEG with a sound beginning and end passes, so
+    damage in the middle is only found by :func:`decode_image`; other formats are decoded.
+
+    Raises:
+        ImageError: as :func:`decode_image`.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        if not _is_dicom(file, path):
+            with _pillow_errors(path), _opened(file, path) as image:
+                kind = image.format
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 12))
+            tail = file.read()
+            if (kind == "PNG" and tail[4:8] == b"IEND") or (kind == "JPEG" and tail.endswith(b"\xff\xd9")):
+                return
+    decode_image(path)
+
+
+def to_luma(image: Image.Image, path: Path | str = "image") -> np.ndarray:
+    """A loaded Pillow image of any mode as uint8 luma (H, W); ``path`` is for the message of :class:`ImageError`."""
+    mode = image.mode
+    if mode in ("I", "F") or mode.startswith("I;"):
+        try:
+            return to_8_bits(np.asarray(image))
+        except ValueError as error:
+            raise ImageError(f"{path}: {error}") from None
+    if image.has_transparency_data:
+        colour = image.convert("RGBA")
+        flat = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        flat.alpha_composite(colour)
+        return np.array(flat.convert("L"))
+    if mode not in ("1", "L", "RGB"):
+        image = image.convert("RGB")
+    return np.array(image.convert("L"))
+
+
+def to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Scale grey values of more than 8 bits to 0 ... 255.
+
+    Files say '16 bits' and hold 10, 12, 14 or 16, so a fixed shift leaves most of them nearly black, while stretching
+    each to its own minimum and maximum removes exposure and lets one dead pixel decide. Here the brightest value, the
+    top 0.1 % of the pixels aside, gives the number of bits in use, 8 ... 32, and white is the largest number of that
+    many bits: a file that uses all 16 bits is divided by 65535, a 12-bit one by 4095, an 8-bit one stored as 16 bits
+    by 255. Fractions in 0 ... 1 are multiplied by 255. With negative values there is no such convention, and minimum and
+    brightest value (as above) become 0 and 255.
+
+    Args:
+        values: integers or floats, any shape with at least one element.
+
+    Returns:
+        uint8 array of the same shape, rounded; the brightest 0.1 % may saturate.
+
+    Raises:
+        ValueError: if a value is not finite.
+    """
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("it holds values that are not numbers or infinite; export the image again")
+    darkest = float(values.min())
+    position = int(np.ceil((1 - SATURATED_SHARE) * (values.size - 1)))
+    brightest = float(np.partition(values, position, axis=None)[position])
+    if darkest < 0:
+        low, high = darkest, brightest
+    elif values.dtype.kind == "f" and values.max() <= 1:
+        low, high = 0.0, 1.0
+    else:
+        low, high = 0.0, float(2 ** max(8, int(np.ceil(brightest)).bit_length()) - 1)
+    if high <= low:
+        return np.zeros(values.shape, dtype=np.uint8)
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """The file, open for reading, known to be a regular one with content."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise ImageError(f"{path}: there is no such file; correct the name or remove its row") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path}: cannot be read ({reason}); check the name and the permissions") from None
+    with file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise ImageError(f"{path}: the file is empty (0 bytes); download or copy it again, or remove its row")
+        yield file
+
+
+def _is_dicom(file: BinaryIO, path: Path) -> bool:
+    """DICOM by its mark at byte 128; without the preamble by its first tag (group 2 or 8), or by its name."""
+    start = file.read(132)
+    file.seek(0)
+    if start[128:] == b"DICM" or start[:2] in (b"\x02\x00", b"\x08\x00"):
+        return True
+    raster = start.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8"))
+    return path.suffix.lower() in (".dcm", ".dicom") and not raster
+
+
+@contextmanager
+def _opened(file: BinaryIO, path: Path) -> Iterator[Image.Image]:
+    """The Pillow image, its header read and its size and number of frames accepted."""
+    with Image.open(file, formats=FORMATS) as image:
+        check_pixels(path, *image.size)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":
+            raise ImageError(f"{path}: it holds {frames} frames, a chest X-ray is one; save the frame as a file of its own")
+        yield image
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Refuse sizes that only a mistake or a decompression bomb has, before any memory is taken for them."""
+    if width * height > MAXIMUM_PIXELS:
+        size = f"{width} x {height} pixels, over the limit of {MAXIMUM_PIXELS:,}"
+        raise ImageError(f"{path}: {size}; scale it down, or remove its row if it is not a chest X-ray")
+
+
+@contextmanager
+def _pillow_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{path}: not an image of a known format; convert it to PNG or remove its row") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        message = f"over the limit of {MAXIMUM_PIXELS:,} pixels; scale it down or remove its row"
+        raise ImageError(f"{path}: {message}") from None
+    except Exception as error:  # on damaged data Pillow's readers raise almost anything, from EOFError to zlib.error
+        message = f"truncated or damaged ({error or type(error).__name__}); download or copy it again, or remove its row"
+        raise ImageError(f"{path}: {message}") from None

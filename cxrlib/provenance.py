@@ -1,0 +1,115 @@
+"""Which data is this? A fingerprint of labels and image contents, and its counts beside the paper's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxrlib.files import atomic_write
+
+_FIELDS = ["patient_id", "file", "label", "source", "split"]
+
+
+def fingerprint(index: pd.DataFrame, folder: Path | str, cache_folder: Path | str | None = None) -> str:
+    """Digest of the label rows, in their order, and of the content of every image; the same wherever the folder lies.
+
+    The order counts because batches are drawn by row number. Content digests are remembered in a file of
+    ``cache_folder`` by path, size, modification and change time, so that unchanged images are read once.
+
+    Args:
+        index: rows of :func:`cxrlib.data.read_index`.
+        folder: where the images are.
+        cache_folder: made if needed.
+
+    Returns:
+        64 hexadecimal digits (SHA-256).
+
+    Raises:
+        DataError: if a path leads out of the folder.
+        OSError: if an image cannot be read or the cache folder not written.
+    """
+    from cxrlib.data import image_path
+
+    root = Path(folder).resolve()
+    memory_file = None
+    if cache_folder is not None:
+        # One file per data folder: sets used in turn do not overwrite each other's memory.
+        name = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+        memory_file = Path(cache_folder) / f"contents-{name}.json"
+    known = _read_memory(memory_file)
+
+    def content(row: Any) -> tuple[str, list]:
+        path = image_path(folder, row)
+        status = path.stat()
+        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        name = f"{row.split}/{row.file}"
+        entry = known.get(name)
+        if entry is not None and entry[:3] == state:
+            return name, entry
+        with path.open("rb") as file:
+            return name, [*state, hashlib.file_digest(file, "sha256").hexdigest()]
+
+    with ThreadPoolExecutor() as pool:
+        entries = list(pool.map(content, index[_FIELDS].itertuples(index=False)))
+    if memory_file is not None and any(known.get(name) != entry for name, entry in entries):
+        atomic_write(memory_file, json.dumps(known | dict(entries)))
+    digest = hashlib.sha256()
+    for row, (_, entry) in zip(index[_FIELDS].itertuples(index=False, name=None), entries, strict=True):
+        digest.update(json.dumps([*row, entry[3]]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _read_memory(file: Path | None) -> dict[str, list]:
+    """Remembered digests; nothing if the file is absent or damaged, since they can be computed again."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+    except (OSError, ValueError):
+        return {}
+    sound = isinstance(known, dict) and all(isinstance(entry, list) and len(entry) == 4 for entry in known.values())
+    return known if sound else {}
+
+
+def compare_with_paper(index: pd.DataFrame) -> pd.DataFrame:
+    """Counts of an index beside every one printed in section 3.1, difference by difference.
+
+    Args:
+        index: columns ``patient_id, label, split``; images are not needed.
+
+    Returns:
+        Columns ``count of, paper, here, difference, remark``. ``here`` and ``difference`` are missing (pd.NA) where the
+        label files cannot tell: COVIDx CXR-2 does not say which negatives have a pneumonia of another cause.
+    """
+    from cxrlib.paper import DATASET_COUNTS
+
+    rows = []
+    for group, printed in DATASET_COUNTS.items():
+        part, _, detail = group.partition(", ")
+        members = index[index["label"] == part.removeprefix("test ")]
+        if part.startswith("test "):
+            members = members[members["split"] == "test"]
+        for unit, paper, here in (
+            ("images", printed.images, len(members)),
+            ("patients", printed.patients, members["patient_id"].nunique()),
+        ):
+            if paper is not None:
+                rows.append((f"{part} {unit}{', ' + detail if detail else ''}", paper, pd.NA if detail else here))
+    both = index.groupby("patient_id")["split"].nunique().gt(1).sum()
+    rows.append(("patients in both splits", 0, int(both)))
+    table = pd.DataFrame(rows, columns=["count of", "paper", "here"]).astype({"paper": "Int64", "here": "Int64"})
+    table["difference"] = table["here"] - table["paper"]
+    return table.assign(remark=[_remark(*row) for row in table.itertuples(index=False)])
+
+
+def _remark(name: str, paper: int, here: Any, difference: Any) -> str:
+    if here is pd.NA:
+        return "the label files do not tell kinds of negatives apart"
+    if difference == 0:
+        return "equal"
+    if name == "negative images" and difference == 1:
+        return "one row more than printed; the later V9B label files drop one image of a patient with several"
+    return f"{abs(difference):,} {'more' if difference > 0 else 'fewer'} than printed"
