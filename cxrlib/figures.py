@@ -145,7 +145,7 @@ def reliability(bins: dict[str, pd.DataFrame], title: str) -> Figure:
 def data_size(table: pd.DataFrame, title: str, references: dict[str, float]) -> Figure:
     """Accuracy against images per class (Figure 7): points with intervals, the full set at the right, the paper's values dashed."""
     sizes = sorted({int(size) for size in table["images_per_class"].dropna()})
-    figure, ax = plt.subplots(figsize=(8.5, 4.6))
+    figure, ax = plt.subplots(figsize=(9.5, 4.6))
     for position, (init, group) in enumerate(table.groupby("init", sort=False)):
         few = group.dropna(subset="images_per_class").sort_values("images_per_class")
         full = group[group["images_per_class"].isna()]
@@ -154,13 +154,12 @@ def data_size(table: pd.DataFrame, title: str, references: dict[str, float]) -> 
         places = [sizes.index(int(size)) + shift for size in few["images_per_class"]]
         estimate_errors(ax, places, list(few["accuracy"]), label=init, **style)
         estimate_errors(ax, [len(sizes) + 0.2 + shift] * len(full), list(full["accuracy"]), linestyle="none", **style)
-    for name, value in references.items():
-        ax.axhline(value, color="0.5", linestyle="--", linewidth=1)
-        ax.text(len(sizes) + 0.55, value, name, fontsize=8.5, va="bottom", ha="right", color="0.3")
+    for (name, value), line in zip(references.items(), ("--", "-.", ":"), strict=False):
+        ax.axhline(value, color="0.45", linestyle=line, linewidth=1.2, label=f"{name}: {value:.4g}")
     ax.axvline(len(sizes) - 0.4, color="0.8", linewidth=1)
     ax.set_xticks([*range(len(sizes)), len(sizes) + 0.2], [*map(str, sizes), "full set"])
     ax.set(xlabel="training images per class", ylabel="test accuracy (95 % interval)", title=title, xlim=(-0.4, len(sizes) + 0.6))
-    ax.legend(title="initialisation", loc="lower right")
+    ax.legend(title="initialisation", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from cxrlib import sampling
 from cxrlib.model import normalise
-from cxrlib.train import NonFiniteLossError, Progress, _load_checkpoint, _save_checkpoint
+from cxrlib.train import NonFiniteLossError, Progress, load_checkpoint, save_checkpoint
 
 MEAN = STD = 0.5
 _AUGMENT = 11
@@ -92,7 +92,7 @@ def pretrain(
         NonFiniteLossError: with the step and what to try.
     """
     optimizer = torch.optim.SGD(model.parameters(), lr=base_lr, momentum=0.9, weight_decay=weight_decay)
-    progress = (checkpoint and _load_checkpoint(checkpoint, key, model, optimizer, None)) or Progress()
+    progress = (checkpoint and load_checkpoint(checkpoint, key, model, optimizer, None)) or Progress()
     device = next(model.parameters()).device
     started = time.perf_counter()
     already = progress.seconds
@@ -133,7 +133,7 @@ def pretrain(
                 on_log(progress)
         # Checkpoints fall on log steps, so that the sums above are empty and need no saving.
         if checkpoint and (last or progress.step % (log_every * -(-checkpoint_every // log_every)) == 0):
-            _save_checkpoint(checkpoint, key, model, optimizer, progress, None)
+            save_checkpoint(checkpoint, key, model, optimizer, progress, None)
         if last:
             break
     return progress

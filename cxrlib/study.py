@@ -71,7 +71,8 @@ def cells(records: list[Record], by: list[str], threshold: float = 0.5) -> pd.Da
     for values, members in groups.items():
         estimate = accuracy_over_seeds(*correctness(members, threshold))
         rows.append(dict(zip(by, values, strict=True)) | {"accuracy": estimate, "runs": len(members)})
-    return pd.DataFrame(rows)
+    # As objects: pandas would turn an Estimate into a bare float, and the interval would be gone.
+    return pd.DataFrame(rows, dtype=object)
 
 
 def effect(records: list[Record], axis: str, better: object, worse: object, threshold: float = 0.5, positive: bool | None = None) -> Estimate:

@@ -138,7 +138,8 @@ def _evaluation_row(model: nn.Module, splits: dict[str, ImageSet], initialisatio
     return row
 
 
-def _save_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, scaler) -> None:
+def save_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, scaler) -> None:
+    """Write weights, momenta and progress to one safetensors file, atomically; ``scaler`` is the fp16 loss scaler or None."""
     tensors = {f"model.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         if state.get("momentum_buffer") is not None:
@@ -147,7 +148,7 @@ def _save_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.op
     atomic_write(path, save(tensors, metadata=metadata))
 
 
-def _load_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, scaler) -> Progress | None:
+def load_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, scaler) -> Progress | None:
     """Restore a run in place; None if there is no checkpoint of this very run, or it is damaged."""
     if not path.is_file():
         return None
@@ -208,7 +209,7 @@ def train(
     bare = accelerator.unwrap_model(model)
     progress = Progress()
     if checkpoint is not None:
-        progress = _load_checkpoint(checkpoint, key, bare, optimizer, accelerator.scaler) or progress
+        progress = load_checkpoint(checkpoint, key, bare, optimizer, accelerator.scaler) or progress
     loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
     micro = config.batch_size // (accelerator.num_processes * config.accumulation_steps)
     if micro * accelerator.num_processes * config.accumulation_steps != config.batch_size:
@@ -264,7 +265,7 @@ def train(
 def _checkpoint_now(accelerator, path, key, model, optimizer, progress, loss_sum, started) -> None:
     progress.loss_sum, progress.seconds = float(loss_sum), time.perf_counter() - started
     if accelerator.is_main_process:
-        _save_checkpoint(path, key, model, optimizer, progress, accelerator.scaler)
+        save_checkpoint(path, key, model, optimizer, progress, accelerator.scaler)
 
 
 def _assemble(step: int, config: RunConfig, training: ImageSet, initialisation: Initialisation, device: torch.device):

@@ -33,10 +33,10 @@ class Upstream:
     instances: int
     size: int = 64
     crop: int = 48
-    steps: int = 10_000
+    steps: int = 3_000
     batch_size: int = 64
     base_lr: float = 0.1
-    warmup: int = 500
+    warmup: int = 200
     weight_decay: float = 1e-4
     seed: int = 0
     arch: str = LAPTOP
@@ -44,8 +44,8 @@ class Upstream:
 
 
 UPSTREAMS: dict[str, Upstream] = {
-    "fractal-s": Upstream(classes=80, instances=80),
-    "fractal-m": Upstream(classes=640, instances=100),
+    "fractal-s": Upstream(classes=32, instances=80),
+    "fractal-m": Upstream(classes=256, instances=100),
 }
 
 

@@ -156,11 +156,11 @@ def test_a_killed_run_goes_on_from_its_checkpoint(one_run, tmp_path):
     script = (
         "import json, os, sys\n"
         "from cxrlib import experiment, train\n"
-        "save = train._save_checkpoint\n"
+        "save = train.save_checkpoint\n"
         "def save_and_die(path, key, model, optimizer, progress, scaler):\n"
         "    save(path, key, model, optimizer, progress, scaler)\n"
         "    if progress.step >= 24: os.kill(os.getpid(), 9)\n"
-        "train._save_checkpoint = save_and_die\n"
+        "train.save_checkpoint = save_and_die\n"
         "experiment.run(json.loads(sys.argv[1]), progress=False)\n"
     )
     arguments = json.dumps({k: str(v) if hasattr(v, "parts") else v for k, v in settings.items()})
