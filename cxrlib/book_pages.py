@@ -69,11 +69,24 @@ def definitions(module: str) -> dict[str, int]:
     return found
 
 
+def home_of(module: str, name: str) -> str:
+    """The module of cxrlib that defines ``module.name``: itself, or the one that it imports the name from."""
+    path = LIBRARY / f"{module}.py"
+    if name in definitions(module) or not path.is_file():
+        return module
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cxrlib."):
+            if name.partition(".")[0] in {alias.asname or alias.name for alias in node.names}:
+                return home_of(node.module.removeprefix("cxrlib."), name)
+    return module
+
+
 class SourceRole(SphinxRole):
     """Link to a definition in the highlighted source."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         module, _, name = self.text.partition(".")
+        module = home_of(module, name)
         if not (LIBRARY / f"{module}.py").is_file() or (name and name not in definitions(module)):
             LOGGER.warning("there is no cxrlib.%s", self.text, location=self.get_location())
         address = self.env.app.builder.get_relative_uri(self.env.docname, f"source/{module}")

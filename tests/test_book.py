@@ -240,6 +240,15 @@ def test_links_to_functions_land_on_them(pages):
         assert f'id="{anchor}"' in (pages / page).read_text(encoding="utf-8")
 
 
+def test_a_name_that_is_passed_on_links_to_its_definition():
+    from cxrlib.book_pages import definitions, home_of
+
+    assert home_of("book", "BookError") == "book_notebooks"
+    assert home_of("book", "build") == "book"
+    assert "build" in definitions("book")
+    assert "BookError" not in definitions("book")
+
+
 def test_a_faulty_page_stops_the_build_and_leaves_the_old_book(pages):
     root = pages.parent.parent
     primer = root / "book" / "primer.md"
