@@ -5,7 +5,6 @@
 PYTHON ?= python3
 PROFILE ?= demo
 DATA ?=
-EXTERNAL ?=
 BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
@@ -13,7 +12,7 @@ STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 .PHONY: book test clean lock environment lint
 
 book: environment
-	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") $(if $(EXTERNAL),--external "$(EXTERNAL)")
+	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)")
 
 test: environment
 	@$(BIN)/python -m pytest

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrlib.book_notebooks import BookError, declared_parameters, execute, folder_state, minutes, package_versions
+from cxrlib.book_notebooks import BookError, execute, folder_state, minutes, package_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +176,6 @@ def _render(root: Path, pages: Path, force: bool) -> bool:
 def build(
     profile: str = "demo",
     data: Path | None = None,
-    external: Path | None = None,
     force: bool = False,
     root: Path | None = None,
 ) -> Path:
@@ -185,7 +184,6 @@ def build(
     Args:
         profile: name of a file in ``profiles/``, without ``.yaml``.
         data: folder in the COVIDx layout; by default phantoms are generated. A path that is not absolute starts at ``root``.
-        external: second test set, for the notebooks that have a parameter ``external``.
         force: execute every notebook and render every page, changed or not.
         root: repository root; by default the working directory.
 
@@ -209,22 +207,11 @@ def build(
     with _waiting(FileLock(lock)):
         with stages.stage("data"):
             folder, states = _prepare_data(profile, chosen, data, root)
-            overrides = {"data": folder}
-            if external is not None:
-                if not (root / external).is_dir():
-                    raise BookError(f"EXTERNAL: there is no folder '{external}'; give a folder in the COVIDx layout")
-                overrides["external"] = str(external)
-                states[str(root / external)] = folder_state(root / external)
         about = {"profile": profile, "data": "phantoms" if data is None else Path(folder).resolve().name}
         templates = sorted((root / "notebooks").glob("*.ipynb"))
-        declared = {template: declared_parameters(template) for template in templates}
-        for name in overrides:
-            if not any(name in names for names in declared.values()):
-                raise BookError(f"no notebook takes the parameter '{name}'")
         for template in templates:
             with stages.stage(f"notebook {template.stem}"):
-                own = {name: value for name, value in overrides.items() if name in declared[template]}
-                parameters = chosen.parameters(template.stem, **own)
+                parameters = chosen.parameters(template.stem, data=folder)
                 destination = root / "book" / "executed" / template.name
                 if not execute(template, destination, parameters, states, about, root, force):
                     print("  nothing changed")
