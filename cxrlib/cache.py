@@ -8,18 +8,13 @@ through the map: on a full disk a write fails with a message, a map kills the pr
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from cxrlib.files import atomic_write
 from cxrlib.images import ImageError, squared
+from cxrlib.processes import run_tasks, usable_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,11 +93,6 @@ class ImageCache:
         return cls(images, path)
 
 
-def usable_cores() -> int:
-    """Cores this process may use, which a scheduler can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap | None:
     """The finished cache, or None if there is none or it was cut short."""
     try:
@@ -112,7 +103,7 @@ def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap | None:
 
 
 def _paths(index: pd.DataFrame, folder: Path | str) -> list[str]:
-    from cxrlib.data import image_path
+    from cxrlib.labels import image_path
 
     return [str(image_path(folder, row)) for row in index[["file", "split"]].itertuples(index=False)]
 
@@ -149,7 +140,7 @@ def _build(paths: list[str], size: int, path: Path, workers: int, progress: bool
     )  # fmt: skip
     try:
         with bar:
-            for rows, failed in _results(tasks, min(workers, len(chunks) // 2)):
+            for rows, failed in run_tasks(_write_rows, tasks, min(workers, len(chunks) // 2)):
                 failures |= failed
                 done[[row for row in rows if row not in failed]] = True
                 bar.update(len(rows) - len(failed))
@@ -195,60 +186,6 @@ def _save_done(unfinished: Path, done_file: Path, done: np.ndarray) -> None:
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     atomic_write(done_file, done.astype(np.uint8).tobytes())
-
-
-def _results(tasks: Iterator[tuple], workers: int) -> Iterator[tuple[list[int], dict[int, str]]]:
-    """Results of :func:`_write_rows` as they come, with a few tasks per worker under way."""
-    if workers <= 1:
-        for task in tasks:
-            yield _write_rows(*task)
-        return
-    # A notebook kernel with threads (torch, ZeroMQ) cannot be forked safely, so workers start afresh.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
-
-    def submit(count: int) -> set[Future]:
-        with _main_hidden():  # submitting is what starts workers
-            return {pool.submit(_write_rows, *task) for task in itertools.islice(tasks, count)}
-
-    try:
-        pending = submit(2 * workers)
-        while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-            pending |= submit(2 * workers - len(pending))
-    except BrokenProcessPool:
-        message = "a worker process ended without a word, perhaps for lack of memory; call again to go on, with workers=1"
-        raise RuntimeError(message) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keep spawned workers from running the caller's main script again: they need nothing of it.
-
-    Without this a script that lacks ``if __name__ == "__main__"``, or comes from stdin, would break its own workers.
-    """
-    main = sys.modules["__main__"]
-    kept = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
-    try:
-        for name in kept:
-            setattr(main, name, None)
-        yield
-    finally:
-        for name, value in kept.items():
-            setattr(main, name, value)
-
-
-def _end_with_parent() -> None:
-    """In a worker: end when the parent is killed. Pool workers otherwise wait for tasks for ever."""
-
-    def watch() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_rows(

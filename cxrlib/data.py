@@ -23,6 +23,7 @@ from cxrlib.labels import (
     LabelError,
     Problem,
     Row,
+    image_path,
     list_problems,
     parse_labels,
     read_labels,
@@ -136,24 +137,6 @@ def check(folder: Path | str, labels: LabelFiles = None, decode: bool = True, pr
     problems.sort(key=lambda problem: (order[problem.file], problem.line))
     clean = index.loc[sound, COLUMNS].reset_index(drop=True)
     return Report(folder, clean, problems, _remarks(folder, index, clean))
-
-
-def image_path(folder: Path | str, row: Any) -> Path:
-    """Path of the image of an index row (a mapping, Series or named tuple with ``file`` and ``split``).
-
-    Split 'validation' is made of training rows, so its images lie in ``train/``.
-
-    Raises:
-        DataError: if the path leads out of ``folder``, by its name or through a link.
-    """
-    name, split = (row.file, row.split) if hasattr(row, "_fields") else (row["file"], row["split"])
-    reason = unsafe_path(name) or unsafe_path(split)
-    if reason:
-        raise DataError(reason)
-    path = Path(folder) / ("train" if split == "validation" else split) / name
-    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-        raise DataError(f"'{name}' is a link that leads out of {folder}; put the image itself there")
-    return path
 
 
 def _label_files(folder: Path, labels: LabelFiles) -> dict[str, Path]:

@@ -7,11 +7,12 @@ single patient. Rows are therefore read from the right, where class and source s
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -77,6 +78,24 @@ def unsafe_path(name: str) -> str | None:
     if ".." in PurePosixPath(name).parts:
         return f"file name {name!r} climbs out of its folder with '..'; put the image below the folder of its split"
     return None
+
+
+def image_path(folder: Path | str, row: Any) -> Path:
+    """Path of the image of an index row (a mapping, Series or named tuple with ``file`` and ``split``).
+
+    Split 'validation' is made of training rows, so its images lie in ``train/``.
+
+    Raises:
+        DataError: if the path leads out of ``folder``, by its name or through a link.
+    """
+    name, split = (row.file, row.split) if hasattr(row, "_fields") else (row["file"], row["split"])
+    reason = unsafe_path(name) or unsafe_path(split)
+    if reason:
+        raise DataError(reason)
+    path = Path(folder) / ("train" if split == "validation" else split) / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise DataError(f"'{name}' is a link that leads out of {folder}; put the image itself there")
+    return path
 
 
 def parse_labels(file: Path) -> tuple[list[Row], list[Problem]]:

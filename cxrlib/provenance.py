@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cxrlib.files import atomic_write
+from cxrlib.labels import image_path
 
 _FIELDS = ["patient_id", "file", "label", "source", "split"]
 
@@ -33,8 +34,6 @@ def fingerprint(index: pd.DataFrame, folder: Path | str, cache_folder: Path | st
         DataError: if a path leads out of the folder.
         OSError: if an image cannot be read or the cache folder not written.
     """
-    from cxrlib.data import image_path
-
     root = Path(folder).resolve()
     memory_file = None
     if cache_folder is not None:

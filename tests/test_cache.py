@@ -16,6 +16,7 @@ from PIL import Image
 from cxrlib import cache
 from cxrlib.cache import ImageCache
 from cxrlib.images import ImageError, squared
+from cxrlib.processes import run_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -185,6 +186,11 @@ def test_what_cannot_be_cached_is_refused(images, tmp_path):
     outside = pd.DataFrame({"file": ["../../secret.png"], "split": ["train"]})
     with pytest.raises(ValueError, match="climbs out"):
         ImageCache.open_or_build(outside, folder, 16, tmp_path, "f")
+
+
+def test_a_killed_worker_is_told():
+    with pytest.raises(RuntimeError, match="a worker process was ended"):
+        list(run_tasks(os._exit, [(3,), (3,)], workers=2))
 
 
 def test_decoding_and_workers_do_not_import_torch():
