@@ -39,7 +39,7 @@ def data_check(folder: Folder, labels: Labels = None, strict: Annotated[bool, ty
     from cxrlib import data
 
     with _plain_errors():
-        report = data.check(folder, labels)
+        report = data.check(folder, labels, progress=True)
         typer.echo(report)
     if strict and report.problems:
         raise typer.Exit(1)

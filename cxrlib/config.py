@@ -178,7 +178,7 @@ class Exploration(Parameters):
     seed: Seed = Field(0, description="chooses the example images")
     examples: int = Field(4, ge=1, le=8, description="example images per class (Figure 1)")
     duplicate_size: int = Field(32, ge=16, le=256, description="pixels at which near duplicates are sought")
-    duplicate_distance: int = Field(2, ge=0, le=64, description="Hamming distance of 64-bit hashes up to which images are listed")
+    duplicate_distance: int = Field(4, ge=0, le=64, description="Hamming distance of 64-bit hashes up to which images are listed")
 
 
 class Sensitivity(Training):

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from cxrlib import DISCLAIMER
-from cxrlib.images import decode_image
+from cxrlib.images import squared
 from cxrlib.model import normalise
 from cxrlib.records import Record, load, load_model
 
@@ -50,10 +49,7 @@ def predict_files(files: list[Path], model: str, store: Path = Path("runs"), exp
     record, store = find_record(model, store)
     network = load_model(record, store)
     size = record.config["crop"]
-    grey = []
-    for file in files:
-        image = Image.fromarray(decode_image(file)).resize((size, size), Image.Resampling.BILINEAR)
-        grey.append(np.asarray(image))
+    grey = [squared(file, size) for file in files]
     origin = record.initialisation
     inputs = normalise(torch.from_numpy(np.stack(grey)), origin["mean"], origin["std"], record.config["image_channels"])
     with torch.inference_mode():
