@@ -37,7 +37,7 @@ from .phantom_workers import COLUMNS, produce, reported
 
 __all__ = ["Exam", "Phantom", "PhantomError", "generate", "plan", "render"]
 
-GENERATOR_VERSION = 1  # raised whenever the same parameters would give other images
+GENERATOR_VERSION = 2  # raised whenever the same parameters would give other images; older sets are then made anew
 
 
 def plan(seed: int, counts: dict[str, dict[str, int]]) -> list[Exam]:
@@ -80,7 +80,7 @@ def generate(
     severity: shares of 'faint', 'mild', 'moderate' and 'severe' among images with a finding; scaled to sum 1.
     workers: processes, default one per available core; the result does not depend on it.
 
-    A complete folder with the same parameters is kept as it is. Raises PhantomError if a parameter is out of range, or
+    A complete folder with the same parameters is kept as it is (made anew if an older generator wrote it). Raises PhantomError if a parameter is out of range, or
     if the folder holds something else (`overwrite=True` replaces another phantom set, never anything else).
     """
     strata = _checked_strata(severity)
@@ -138,9 +138,11 @@ def _is_kept(folder: Path, parameters: dict, overwrite: bool) -> bool:
         raise PhantomError(f"{folder} is not empty and holds no phantom.json: give a new folder name")
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
-        same = found["parameters"] == parameters and found["generator_version"] == GENERATOR_VERSION
+        same, version = found["parameters"] == parameters, found["generator_version"]
     except (ValueError, KeyError, TypeError):
-        found, same = {}, False
+        found, same, version = {}, False, None
+    if same and version != GENERATOR_VERSION:
+        return False
     if same:
         expected = {split: sum(counts.values()) for split, counts in found["counts"].items()}
         places = [(folder / start / split, count) for split, count in expected.items()
@@ -153,7 +155,6 @@ def _is_kept(folder: Path, parameters: dict, overwrite: bool) -> bool:
     if not overwrite:
         old = found.get("parameters", {})
         changed = [f"{key}: {old.get(key)} there, {value} asked" for key, value in parameters.items() if old.get(key) != value]
-        changed = changed or [f"generator version: {found.get('generator_version')} there, {GENERATOR_VERSION} now"]
         raise PhantomError(
             f"{folder} holds other phantoms ({'; '.join(changed)}): give a new folder name, or pass overwrite=True"
         )

@@ -18,12 +18,12 @@ from .phantom_patient import smoothstep
 FINDINGS = {"positive": ("COVID-19",), "negative": ("no finding", "lobar pneumonia", "pleural effusion")}
 
 # Shares of the four strata among all images with a finding, whatever their label.
-DEFAULT_STRATA = {"faint": 0.10, "mild": 0.22, "moderate": 0.38, "severe": 0.30}
+DEFAULT_STRATA = {"faint": 0.09, "mild": 0.21, "moderate": 0.40, "severe": 0.30}
 # stratum: (extent as a share of the lung, density as a share of the path), both from - to
 RANGES = {
-    "faint": ((0.12, 0.34), (0.06, 0.14)),
-    "mild": ((0.30, 0.52), (0.22, 0.36)),
-    "moderate": ((0.42, 0.70), (0.34, 0.56)),
+    "faint": ((0.14, 0.36), (0.08, 0.17)),
+    "mild": ((0.32, 0.54), (0.26, 0.40)),
+    "moderate": ((0.44, 0.70), (0.38, 0.58)),
     "severe": ((0.54, 0.90), (0.48, 0.82)),
 }
 LOBES = {"right upper": -1, "right middle": -1, "right lower": -1, "left upper": 1, "left lower": 1}
@@ -57,11 +57,12 @@ def sample_finding(name: str, rng: np.random.Generator, strata: dict[str, float]
         return Finding(label, name, stratum, sides, density, place)
     if name == "lobar pneumonia":
         if rng.random() < 0.08:  # several patches in both lungs, the closest look-alike
-            return Finding(label, name, stratum, (extent * 0.8, extent * float(rng.uniform(0.3, 0.8))), density, "patchy")
+            return Finding(label, name, stratum, (extent * 0.6, extent * float(rng.uniform(0.2, 0.6))), density, "patchy")
         lobe = str(rng.choice(list(LOBES)))
-        extent *= 0.7
-        return Finding(label, name, stratum, (extent, 0.0) if LOBES[lobe] < 0 else (0.0, extent), density * 1.15, lobe)
+        extent *= 0.48  # a lobe is a part of a lung
+        return Finding(label, name, stratum, (extent, 0.0) if LOBES[lobe] < 0 else (0.0, extent), density, lobe)
     if name == "pleural effusion":
+        extent *= 0.75
         other = float(rng.uniform(0.4, 1)) if rng.random() < 0.3 else 0.0
         sides = (extent, extent * other) if rng.random() < 0.55 else (extent * other, extent)
         return Finding(label, name, stratum, sides, min(1.2, 0.35 + 1.5 * density), "")

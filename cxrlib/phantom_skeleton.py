@@ -25,11 +25,11 @@ class Canvas:
     def line(self, points, width_cm: float, thickness: float) -> None:
         pixels = self.frame.to_pixels(np.asarray(points, float), 2)
         width = max(1, round(2 * width_cm / self.frame.cm))
-        self.pen.line([tuple(p) for p in pixels], fill=self.level(thickness), width=width)
+        self.pen.line(pixels.ravel().tolist(), fill=self.level(thickness), width=width)
 
     def polygon(self, points, thickness: float) -> None:
         pixels = self.frame.to_pixels(np.asarray(points, float), 2)
-        self.pen.polygon([tuple(p) for p in pixels], fill=self.level(thickness))
+        self.pen.polygon(pixels.ravel().tolist(), fill=self.level(thickness))
 
     def map(self, blur_cm: float = 0.0) -> np.ndarray:
         from scipy.ndimage import gaussian_filter
@@ -194,7 +194,8 @@ def vessels(thorax: Thorax) -> np.ndarray:
             place = np.concatenate([place, place])
             width = np.concatenate([width * 0.82, width * 0.62])
             length = np.concatenate([length * 0.92, length * 0.78]) * rng.uniform(0.8, 1.2, len(aim))
-            keep = width > 0.065
+            inside = side * place[:, 0] < thorax.lateral_edge(place[:, 1])
+            keep = (width > 0.065) & inside & (place[:, 1] > thorax.apex) & (place[:, 1] < thorax.base)
             aim, place, width, length = aim[keep], place[keep], width[keep], length[keep]
     widths = np.concatenate(thickness)
     order = np.argsort(widths, kind="stable")  # large vessels are drawn over small ones

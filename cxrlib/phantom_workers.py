@@ -93,7 +93,7 @@ def write_image(folder: Path, parameters: dict, exam: Exam) -> dict:
     name = f"{patient}_{exam.number}.png"
     for place, pixels in ((".", phantom.image), ("masks/lungs", phantom.lungs), ("masks/opacities", phantom.opacities)):
         grey = pixels.astype("uint8") * 255 if pixels.dtype == bool else pixels
-        Image.fromarray(grey).save(folder / place / exam.split / name, compress_level=1 if place == "." else 3)
+        Image.fromarray(grey).save(folder / place / exam.split / name, compress_level=1, compress_type=3)  # 3: run lengths
     values = (name, exam.split, patient, exam.label, phantom.source, phantom.finding, phantom.stratum, phantom.severity,
               round(phantom.extent[0], 4), round(phantom.extent[1], 4), phantom.view.projection, phantom.anatomy.sex,
               phantom.anatomy.age, int(phantom.view.devices))  # fmt: skip

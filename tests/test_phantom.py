@@ -191,6 +191,14 @@ def test_damaged_set_is_noticed_and_made_anew_on_request(tmp_path):
     assert len(list((generate(folder, overwrite=True, **tiny) / "train").iterdir())) == 3
 
 
+def test_set_of_an_older_generator_is_made_anew(tmp_path, monkeypatch):
+    tiny = dict(train_positive=1, train_negative=1, test_per_class=1, size=32, progress=False)
+    monkeypatch.setattr("cxrlib.phantom.GENERATOR_VERSION", 0)
+    folder = generate(tmp_path / "set", **tiny)
+    monkeypatch.undo()
+    assert json.loads((generate(folder, **tiny) / "phantom.json").read_text())["generator_version"] > 0
+
+
 def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def broken(*arguments):
         raise OSError("No space left on device")
