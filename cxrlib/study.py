@@ -122,6 +122,41 @@ def mean_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Est
     return Estimate(first.mean() - second.mean(), *result.confidence_interval)
 
 
+def auc_difference(first: list[Record], second: list[Record], resamples: int = 1000, seed: int = 0) -> Estimate:
+    """Mean AUC of ``first`` minus that of ``second``, with a percentile interval over resampled patients and seeds.
+
+    Args:
+        first, second: runs of the same seeds, in the same order, on the same test images.
+
+    Returns:
+        Difference in [-1, 1]; NaN if the test set lacks a class.
+    """
+    from scipy.stats import rankdata
+
+    scores = np.stack([[record.table()["logit"].to_numpy(float) for record in arm] for arm in (first, second)])
+    table = first[0].table()
+    positive = table["label"].to_numpy() == 1
+    patients, codes = np.unique(table["patient_id"], return_inverse=True)
+    members = [np.flatnonzero(codes == code) for code in range(len(patients))]
+
+    def gap(images: np.ndarray, runs: np.ndarray) -> float:
+        right = positive[images]
+        ones, zeros = right.sum(), (~right).sum()
+        if not ones or not zeros:
+            return np.nan
+        ranks = rankdata(scores[:, runs][:, :, images], axis=2)
+        auc = (ranks[:, :, right].sum(axis=2) - ones * (ones + 1) / 2) / (ones * zeros)
+        return float((auc[0] - auc[1]).mean())
+
+    generator = np.random.default_rng(seed)
+    runs, count = np.arange(len(first)), len(patients)
+    drawn = []
+    for _ in range(resamples):
+        images = np.concatenate([members[code] for code in generator.integers(count, size=count)])
+        drawn.append(gap(images, generator.integers(len(runs), size=len(runs))))
+    return Estimate(gap(np.arange(len(positive)), runs), *np.nanquantile(drawn, [0.025, 0.975]))
+
+
 def points(difference: Estimate) -> str:
     """A difference of proportions as percentage points with its interval, such as '+3.1 points (0.8 to 5.2)'."""
     if np.isnan(difference.low):

@@ -1,5 +1,6 @@
 """Every notebook runs on a tiny profile, and stops in its first cell with a sentence when a parameter is wrong."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_templates_are_clean_and_their_parameters_documented(path):
         if "figure" in figure:
             assert figure["figure"]["caption"]
             assert figure["image"]["alt"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_template_defaults_are_the_demo_profile(path):
+    """A notebook run on its own does what the book shows."""
+    (cell,) = [cell for cell in nbformat.read(path, 4).cells if "parameters" in cell.metadata.get("tags", [])]
+    defaults = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell.source).body}
+    study = STUDIES[path.stem]
+    assert study.parse(defaults) == study.parse(defaults | Profile.load("demo").parameters(path.stem))
 
 
 @pytest.fixture(scope="module")

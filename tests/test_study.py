@@ -93,3 +93,22 @@ def test_mean_difference_ignores_undefined_values():
 def test_inits_keep_the_order_of_the_study():
     records = [record(0, "b"), record(0), record(0, "mine.safetensors")]
     assert study.ordered_inits(records, ["random", "some/mine.safetensors", "b", "absent"]) == ["random", "mine.safetensors", "b"]
+
+
+def test_auc_difference_agrees_with_scikit_learn_and_covers_chance():
+    from sklearn.metrics import roc_auc_score
+
+    generator = np.random.default_rng(0)
+
+    def noisy(strength: float, seed: int) -> Record:
+        made = record(0, seed=seed, images=200)
+        logits = (strength * (2 * np.array(made.predictions["label"]) - 1) + generator.normal(size=200)).tolist()
+        return made.model_copy(update={"predictions": made.predictions | {"logit": logits}})
+
+    strong, weak = [noisy(1.5, s) for s in (0, 1, 2)], [noisy(0.3, s) for s in (0, 1, 2)]
+    by_hand = [roc_auc_score(a.table()["label"], a.table()["logit"]) for a in (*strong, *weak)]
+    gap = study.auc_difference(strong, weak)
+    assert gap == pytest.approx(np.mean(by_hand[:3]) - np.mean(by_hand[3:]))
+    assert 0 < gap.low < gap < gap.high
+    same = study.auc_difference(weak, [noisy(0.3, s) for s in (0, 1, 2)])
+    assert same.low < 0 < same.high
