@@ -2,7 +2,7 @@
 
 ==============================  =====================================================================================
 ``{cxr}`train.learning_rate```  link to that function in the highlighted source, which becomes part of the book
-``{paper}`NAME[key].x:.1f```    an expression over :mod:`cxrlib.paper`, with a format as in an f-string
+``{paper}`NAME[key].x:.1f```    a value of :mod:`cxrlib.paper`, in the syntax of ``str.format``
 ``{cxr-table} choices``         what the paper leaves open, from :mod:`cxrlib.claims`
 ``{cxr-figure} NOTEBOOK NAME``  a figure of an executed notebook, on another page
 ``{cxr-table} executions``      notebooks, profile, data and execution time of this copy
@@ -98,11 +98,9 @@ class PaperRole(SphinxRole):
     """A published number, read from cxrlib.paper when the page is built."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        expression, _, specification = self.text.partition(":")
         try:
-            # The sources of the book are as trusted as its notebooks.
-            text = format(eval(expression, {"__builtins__": {}}, vars(importlib.import_module("cxrlib.paper"))), specification)
-        except (NameError, AttributeError, KeyError, IndexError, ValueError, TypeError, SyntaxError) as error:
+            text = f"{{{self.text}}}".format_map(vars(importlib.import_module("cxrlib.paper")))
+        except (AttributeError, KeyError, IndexError, ValueError, TypeError) as error:
             LOGGER.warning("cxrlib.paper has no %s (%s)", self.text, error, location=self.get_location())
             text = "?"
         return [nodes.Text(text)], []

@@ -166,5 +166,5 @@ EVALUATION_INTERVAL = 100
 """Steps between the points of Figure 5."""
 DATA_SIZES = (32, 64, 128, 256, 512)
 """Training images per class in Figure 7."""
-FEW_SHOT_ACCURACY: dict[tuple[str, int], float] = {("bit-m", 512): 94.75}
-"""The only accuracy (percent) of Figure 7 that the text of section 4.3 gives, by (init, images per class)."""
+FEW_SHOT_ACCURACY: dict[str, dict[int, float]] = {"bit-m": {512: 94.75}}
+"""The only accuracy (percent) of Figure 7 that the text of section 4.3 gives, by init and images per class."""

@@ -61,7 +61,7 @@ def test_rounding_is_half_up():
     assert [paper.printed_percent(k, 400) for k in (385, 371, 379, 381)] == [96.3, 92.8, 94.8, 95.3]
     assert paper.printed_percent(0, 3) == 0 and paper.printed_percent(3, 3) == 100
     assert paper.printed_percent(0, 0) is None
-    assert paper.printed_percent(379, 400, digits=2) == paper.FEW_SHOT_ACCURACY["bit-m", 512]
+    assert paper.printed_percent(379, 400, digits=2) == paper.FEW_SHOT_ACCURACY["bit-m"][512]
 
 
 def test_counts_of_the_data_set_add_up():
