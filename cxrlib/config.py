@@ -179,6 +179,7 @@ class Exploration(Parameters):
     examples: int = Field(4, ge=1, le=8, description="example images per class (Figure 1)")
     duplicate_size: int = Field(32, ge=16, le=256, description="pixels at which near duplicates are sought")
     duplicate_distance: int = Field(4, ge=0, le=64, description="Hamming distance of 64-bit hashes up to which images are listed")
+    duplicate_correlation: float = Field(0.995, ge=-1, le=1, description="correlation from which near duplicates are listed")
 
 
 class Sensitivity(Training):

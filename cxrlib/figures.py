@@ -26,7 +26,7 @@ def use_style() -> None:
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams.update(
         {"figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 110, "figure.constrained_layout.use": True}
-        | {"axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10, "xtick.labelsize": 10, "ytick.labelsize": 10}
+        | {"axes.titlesize": 12, "axes.labelsize": 12, "legend.fontsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11}
     )
 
 
@@ -69,7 +69,7 @@ def count_bars(counts: pd.DataFrame, title: str) -> Figure:
 def grid_panels(table: pd.DataFrame, x: str, panels: str, lines: str, title: str, xlabel: str, names: dict | None = None) -> Figure:
     """Accuracy with intervals along one axis of a grid, a panel and a line for two others (Figure 4)."""
     values, facets, groups = (list(dict.fromkeys(table[column])) for column in (x, panels, lines))
-    figure, axes = plt.subplots(1, len(facets), figsize=(4.6 * len(facets) + 0.6, 4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(facets), figsize=(4 * len(facets) + 0.4, 3.9), sharey=True, squeeze=False)
     for ax, facet in zip(axes[0], facets, strict=True):
         for position, group in enumerate(groups):
             chosen = table[(table[panels] == facet) & (table[lines] == group)].set_index(x)
@@ -115,7 +115,7 @@ def confusion(matrix: np.ndarray, title: str) -> Figure:
 
 def curve_pair(roc: dict, precision_recall: dict, title: str) -> Figure:
     """ROC and precision-recall curves by name; each value is (x, y, label)."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.4))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.4))
     for ax, curves in zip(axes, (roc, precision_recall), strict=True):
         for position, (x, y, label) in enumerate(curves.values()):
             ax.plot(x, y, color=PALETTE[position], linewidth=2, label=label)
