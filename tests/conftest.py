@@ -49,3 +49,14 @@ def one_run(covidx_folder, tmp_path):
         "device": "cpu",
         "threads": 1,
     }
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked ``gpu`` need a CUDA device."""
+    if any("gpu" in item.keywords for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in items:
+                if "gpu" in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason="no CUDA device"))
