@@ -14,10 +14,7 @@ import os
 import platform
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from cxrlib import PROTOCOL_VERSION, data, subsets
 from cxrlib.cache import ImageCache
 from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig
 from cxrlib.images import decode_mask
+from cxrlib.processes import run_tasks, usable_cores
 from cxrlib.records import Record, code_version, load
 from cxrlib.records import save as save_record
 
@@ -218,40 +216,24 @@ def run_all(configs: list[RunConfig], workers: int | None = None) -> list[Record
     if not missing:
         return [records[key] for key in keys]
     workers = min(workers or _default_workers(), len(missing))
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, usable_cores() // workers)
     for c in missing.values():
         _image_sets(c, open_dataset(c))  # fill the image cache once, before workers ask for it side by side
+    # Long runs first, so that no worker is left with one at the end.
+    order = sorted(missing, key=lambda key: -missing[key].schedule[-1] * missing[key].crop ** 2)
     failures: dict[str, str] = {}
     started = time.perf_counter()
-
-    def finished(key: str, outcome: Record | BaseException) -> None:
-        if isinstance(outcome, Record):
-            records[key] = outcome
+    tasks = [(key, missing[key], threads, len(missing) == 1) for key in order]
+    for done, (key, record, failure) in enumerate(run_tasks(_attempt, tasks, workers), start=1):
+        if record is None:
+            failures[key] = f"{describe(missing[key])}: {failure}"
+            note = "FAILED"
         else:
-            failures[key] = f"{describe(missing[key])}: {type(outcome).__name__}: {outcome}"
-        done = sum(k in records or k in failures for k in missing)
+            records[key] = record
+            note = f"accuracy {record.history[-1]['test_accuracy']:.3f}"
         elapsed = time.perf_counter() - started
         left = elapsed / done * (len(missing) - done)
-        note = f"accuracy {outcome.history[-1]['test_accuracy']:.3f}" if isinstance(outcome, Record) else "FAILED"
         print(f"run {done}/{len(missing)}  {describe(missing[key])}: {note}  ({elapsed:.0f} s, {left:.0f} s left)", file=sys.stderr)
-
-    if workers == 1:
-        for key, c in missing.items():
-            try:
-                finished(key, run(c, progress=len(missing) == 1))
-            except Exception as error:  # noqa: BLE001 - reported below, with the others
-                finished(key, error)
-    else:
-        # Long runs first, so that no worker is left with one at the end; fresh interpreters, as torch does not survive a fork.
-        order = sorted(missing, key=lambda k: -missing[k].schedule[-1] * missing[k].crop ** 2)
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (threads,)) as pool:
-            futures = {pool.submit(run, missing[key], False): key for key in order}
-            try:
-                for future in as_completed(futures):
-                    finished(futures[future], future.exception() or future.result())
-            except (KeyboardInterrupt, BrokenProcessPool):
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
     if failures:
         raise RunsFailedError(f"{len(failures)} of {len(missing)} runs failed:\n" + "\n".join(failures.values()))
     return [records[key] for key in keys]
@@ -260,11 +242,15 @@ def run_all(configs: list[RunConfig], workers: int | None = None) -> list[Record
 def _default_workers() -> int:
     import torch
 
-    return 1 if torch.cuda.is_available() else (os.cpu_count() or 1)
+    return 1 if torch.cuda.is_available() else usable_cores()
 
 
-def _start_worker(threads: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+def _attempt(key: str, config: RunConfig, threads: int, progress: bool) -> tuple[str, Record | None, str]:
+    """A run that reports its failure instead of raising it, so that the others go on."""
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(config.threads or threads)
+    try:
+        return key, run(config, progress), ""
+    except Exception as error:
+        return key, None, f"{type(error).__name__}: {error}"
