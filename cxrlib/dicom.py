@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cxrlib.images import ImageError, check_pixels, to_8_bits
+from cxrlib.pixels import ImageError, check_pixels, to_8_bits
 
 
 def decode_dicom(path: Path) -> np.ndarray:
     """Decode a DICOM file with one frame.
 
     Modality transform (rescale slope and intercept, or table), then the first VOI table or the first window, which maps
-    to 0 ... 255; without either, :func:`cxrlib.images.to_8_bits`. MONOCHROME1 is inverted, so that bone is bright.
+    to 0 ... 255; without either, :func:`cxrlib.pixels.to_8_bits`. MONOCHROME1 is inverted, so that bone is bright.
 
     Returns:
         uint8 array of shape (H, W).

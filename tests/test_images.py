@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrlib.images import ImageError, check_image, decode_image, decode_mask, squared, to_8_bits
+from cxrlib.images import ImageError, check_image, decode_image, decode_mask, squared
+from cxrlib.pixels import to_8_bits
 
 H, W = 24, 40
 RAMP = np.linspace(0, 255, H * W).round().astype(np.uint8).reshape(H, W)
