@@ -118,8 +118,12 @@ def _prepare_data(profile_name: str, profile: Profile, data: Path | None, root: 
         if not (root / data).is_dir():
             raise BookError(f"DATA: there is no folder '{data}'; give a folder in the COVIDx layout (see README, Real data)")
         return str(data), {str(root / data): folder_state(root / data)}
-    from cxrlib import phantom
+    import inspect
 
+    from cxrlib import phantom
+    from cxrlib.config import check_names
+
+    check_names(profile.phantom, list(inspect.signature(phantom.generate).parameters)[1:], f"profiles/{profile_name}.yaml: phantom")
     folder = Path("data/phantom" if not profile.phantom else f"data/phantom-{profile_name}")
     # Kept if it is the same set; only another set of phantoms is replaced, never anything else.
     phantom.generate(root / folder, overwrite=True, **profile.phantom)

@@ -72,10 +72,15 @@ def data_phantom(
     setting: Setting = None,
 ) -> None:
     """Generate chest X-ray phantoms in the COVIDx layout (computed images, not patients)."""
+    import inspect
+
     from cxrlib import phantom
+    from cxrlib.config import check_names
 
     with _plain_errors():
-        typer.echo(phantom.generate(folder, seed=seed, **_settings(setting)))
+        settings = _settings(setting)
+        check_names(settings, list(inspect.signature(phantom.generate).parameters)[2:], "cxr data phantom")
+        typer.echo(phantom.generate(folder, seed=seed, **settings))
 
 
 @app.command()
@@ -153,5 +158,8 @@ def _settings(settings: list[str] | None) -> dict[str, Any]:
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise ValueError(f"'{text}' is not NAME=VALUE, such as -p resize=64")
-        values[name.strip()] = yaml.safe_load(value)
+        try:
+            values[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"'{text}': the value is not YAML; lists look like [1, 2]") from None
     return values

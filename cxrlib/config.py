@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -22,6 +23,16 @@ PHANTOM_FOLDER = Path("data/phantom")
 
 class ParameterError(ValueError):
     """A parameter is wrong; the message says which one and what to change."""
+
+
+def check_names(given: Iterable[str], known: Iterable[str], of: str) -> None:
+    """Raise :class:`ParameterError` for the first name that ``of`` does not have, with the nearest one it has."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known parameters: {', '.join(known)}"
+            raise ParameterError(f"{of}: there is no parameter '{name}'; {hint}")
 
 
 def _check_schedule(schedule: tuple[int, ...]) -> tuple[int, ...]:

@@ -46,6 +46,8 @@ def test_train_list_predict_and_explain(config_file, one_run, tmp_path):
     [
         (["train", "-p", "sede=3"], "did you mean 'seed'"),
         (["train", "-p", "nonsense"], "is not NAME=VALUE"),
+        (["train", "-p", "schedule=[1, 2"], "not YAML"),
+        (["data", "phantom", "nowhere", "-p", "sise=64"], "did you mean 'size'"),
         (["train", "-p", "data=no/such/folder"], "does not exist"),
         (["predict", "x.png", "--model", "abc", "--store", "nowhere"], "none fits"),
         (["data", "check", "no/such/folder"], "no/such/folder"),
