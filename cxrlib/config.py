@@ -124,8 +124,7 @@ class Training(Parameters):
     eval_every: int = Field(100, ge=1, description="steps between evaluations (Figure 5)")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu"] = "auto"
-    workers: int | None = Field(None, ge=1, description="runs at a time; default one per core, or 1 on a GPU")
-    threads: int | None = Field(None, ge=1, description="CPU threads of a run; default all cores over workers")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a run; default all cores over the runs at a time")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints of an unfinished run")
 
     @model_validator(mode="after")
@@ -135,18 +134,6 @@ class Training(Parameters):
         if self.batch_size % self.accumulation_steps:
             raise ValueError(f"accumulation_steps {self.accumulation_steps} does not divide batch_size {self.batch_size}")
         return self
-
-    def _runs(self, **axes: list) -> list[RunConfig]:
-        """Cross the axes (a list of values, or of dictionaries of values, each) with the shared fields."""
-        shared = {name: getattr(self, name) for name in RunConfig.model_fields if name in type(self).model_fields}
-        combinations = itertools.product(*([(name, value) for value in values] for name, values in axes.items()))
-        runs = []
-        for combination in combinations:
-            chosen: dict[str, Any] = {}
-            for name, value in combination:
-                chosen |= value if isinstance(value, dict) else {name: value}
-            runs.append(RunConfig.parse(shared | chosen))
-        return runs
 
 
 class OneSetting(Training):
@@ -172,7 +159,7 @@ class RunConfig(OneSetting):
 
     # Where and how a run is computed is recorded with it but does not make it another run.
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {"data", "labels", "store", "cache", "workers", "threads", "device", "checkpoint_every"}
+        {"data", "labels", "store", "cache", "threads", "device", "checkpoint_every"}
     )
 
     def identity(self) -> dict[str, Any]:
@@ -193,7 +180,25 @@ class Exploration(Parameters):
     duplicate_correlation: float = Field(0.995, ge=-1, le=1, description="correlation from which near duplicates are listed")
 
 
-class Sensitivity(Training):
+class Study(Parameters):
+    """A grid of runs."""
+
+    workers: int | None = Field(None, ge=1, description="runs at a time; default one per core, or 1 on a GPU")
+
+    def _runs(self, **axes: list) -> list[RunConfig]:
+        """Cross the axes (a list of values, or of dictionaries of values, each) with the shared fields."""
+        shared = {name: getattr(self, name) for name in RunConfig.model_fields if name in type(self).model_fields}
+        combinations = itertools.product(*([(name, value) for value in values] for name, values in axes.items()))
+        runs = []
+        for combination in combinations:
+            chosen: dict[str, Any] = {}
+            for name, value in combination:
+                chosen |= value if isinstance(value, dict) else {name: value}
+            runs.append(RunConfig.parse(shared | chosen))
+        return runs
+
+
+class Sensitivity(Study, Training):
     """Parameters of notebook 02, section 4.1 and Figure 4."""
 
     inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
@@ -212,7 +217,7 @@ class Sensitivity(Training):
         )
 
 
-class Performance(OneSetting):
+class Performance(Study, OneSetting):
     """Parameters of notebook 03, section 4.2: Table 1, Figures 5 and 6."""
 
     inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
@@ -224,7 +229,7 @@ class Performance(OneSetting):
         return self._runs(init=self.inits, seed=self.seeds)
 
 
-class DataSize(OneSetting):
+class DataSize(Study, OneSetting):
     """Parameters of notebook 04, section 4.3 and Figure 7."""
 
     inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
@@ -236,7 +241,7 @@ class DataSize(OneSetting):
         return self._runs(images_per_class=[*self.sizes, None], init=self.inits, seed=self.seeds)
 
 
-class GradCam(OneSetting):
+class GradCam(Study, OneSetting):
     """Parameters of notebook 05, section 4.4 and Figure 8."""
 
     init: str = "bit-m"

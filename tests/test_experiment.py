@@ -47,14 +47,25 @@ def test_two_stores_get_the_same_numbers(one_run, tmp_path):
     assert first.weights_sha256 == second.weights_sha256
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"mixup": "fixed"}, {"mixup": "off"}, {"mixup_value": 0.4}, {"flip": False}, {"base_lr": 0.01},
-                                    {"momentum": 0.5}, {"weight_decay": 0.01}, {"rebalance": False}, {"resize": 40}, {"crop": 30}, {"schedule": (2, 4, 5, 6)},
-                                    {"batch_size": 6}, {"images_per_class": 4}, {"validation_fraction": 0.4}, {"image_channels": 3},
-                                    {"precision": "bf16"}, {"arch": "resnet10t"}])  # fmt: skip
+CHANGES = [
+    *({"seed": 1}, {"mixup": "fixed"}, {"mixup": "off"}, {"mixup_value": 0.4}, {"flip": False}, {"base_lr": 0.01}),
+    *({"momentum": 0.5}, {"weight_decay": 0.01}, {"rebalance": False}, {"resize": 40}, {"crop": 30}, {"batch_size": 6}),
+    *({"schedule": (2, 4, 5, 6)}, {"images_per_class": 4}, {"validation_fraction": 0.4}, {"image_channels": 3}),
+    *({"precision": "bf16"}, {"arch": "resnet10t"}, {"init": "fractal-s"}, {"init": "fractal-m"}),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_every_parameter_of_the_protocol_changes_the_numbers(one_run, reference, change):
     changed = run(one_run | change, progress=False)
     assert changed.key != reference.key
     assert changed.predictions["logit"] != reference.predictions["logit"]
+
+
+def test_no_parameter_is_without_effect():
+    """What is not in CHANGES is the same sum in smaller parts, or changes the history; tests in test_train show both."""
+    changed = {name for change in CHANGES for name in change}
+    assert changed | {"accumulation_steps", "eval_every"} == set(RunConfig.model_fields) - RunConfig.NOT_IDENTITY
 
 
 @pytest.fixture(scope="module")
