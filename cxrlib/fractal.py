@@ -185,7 +185,7 @@ def dataset(
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    return np.load(path, mmap_mode="r"), labels
+    return np.load(path, mmap_mode="r", allow_pickle=False), labels
 
 
 def _fill(images, classes: int, instances: int, size: int, seed: int, workers: int | None, progress: bool) -> None:
