@@ -118,12 +118,10 @@ def _prepare_data(profile_name: str, profile: Profile, data: Path | None, root: 
         if not (root / data).is_dir():
             raise BookError(f"DATA: there is no folder '{data}'; give a folder in the COVIDx layout (see README, Real data)")
         return str(data), {str(root / data): folder_state(root / data)}
-    import inspect
-
     from cxrlib import phantom
-    from cxrlib.config import check_names
+    from cxrlib.config import check_arguments
 
-    check_names(profile.phantom, list(inspect.signature(phantom.generate).parameters)[1:], f"profiles/{profile_name}.yaml: phantom")
+    check_arguments(phantom.generate, profile.phantom, f"profiles/{profile_name}.yaml: phantom", apart=("folder",))
     folder = Path("data/phantom" if not profile.phantom else f"data/phantom-{profile_name}")
     # Kept if it is the same set; only another set of phantoms is replaced, never anything else.
     phantom.generate(root / folder, overwrite=True, **profile.phantom)

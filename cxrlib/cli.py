@@ -72,14 +72,12 @@ def data_phantom(
     setting: Setting = None,
 ) -> None:
     """Generate chest X-ray phantoms in the COVIDx layout (computed images, not patients)."""
-    import inspect
-
     from cxrlib import phantom
-    from cxrlib.config import check_names
+    from cxrlib.config import check_arguments
 
     with _plain_errors():
         settings = _settings(setting)
-        check_names(settings, list(inspect.signature(phantom.generate).parameters)[2:], "cxr data phantom")
+        check_arguments(phantom.generate, settings, "cxr data phantom", apart=("folder", "seed"))
         typer.echo(phantom.generate(folder, seed=seed, **settings))
 
 

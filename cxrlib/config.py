@@ -8,9 +8,10 @@ Defaults are the paper's (sections 3.3 and 4) wherever the paper names a value.
 from __future__ import annotations
 
 import difflib
+import inspect
 import itertools
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -25,14 +26,20 @@ class ParameterError(ValueError):
     """A parameter is wrong; the message says which one and what to change."""
 
 
-def check_names(given: Iterable[str], known: Iterable[str], of: str) -> None:
-    """Raise :class:`ParameterError` for the first name that ``of`` does not have, with the nearest one it has."""
+def _unknown(name: str, known: Iterable[str]) -> str:
+    """What to say of a parameter that does not exist, with the nearest one that does."""
     known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known parameters: {', '.join(known)}"
+    return f"there is no parameter '{name}'; {hint}"
+
+
+def check_arguments(function: Callable, given: Iterable[str], of: str, apart: tuple[str, ...]) -> None:
+    """Raise :class:`ParameterError` for the first name that ``function`` does not take, or that is set ``apart``."""
+    known = [name for name in inspect.signature(function).parameters if name not in apart]
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"known parameters: {', '.join(known)}"
-            raise ParameterError(f"{of}: there is no parameter '{name}'; {hint}")
+            raise ParameterError(f"{of}: {_unknown(name, known)}")
 
 
 def _check_schedule(schedule: tuple[int, ...]) -> tuple[int, ...]:
@@ -100,9 +107,7 @@ class Parameters(BaseModel):
     def _sentence(cls, problem: dict[str, Any]) -> str:
         name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(name, list(cls.model_fields), n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"known parameters: {', '.join(cls.model_fields)}"
-            return f"there is no parameter '{name}'; {hint}"
+            return _unknown(name, cls.model_fields)
         message = problem["msg"].removeprefix("Value error, ")
         return f"parameter '{name}' = {problem['input']!r}: {message}" if name else message
 

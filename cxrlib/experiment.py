@@ -249,7 +249,7 @@ def _attempt(key: str, config: RunConfig, threads: int, progress: bool) -> tuple
     """A run that reports its failure instead of raising it, so that the others go on."""
     import torch
 
-    torch.set_num_threads(config.threads or threads)
+    torch.set_num_threads(threads)
     try:
         return key, run(config, progress), ""
     except Exception as error:

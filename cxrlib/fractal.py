@@ -14,12 +14,11 @@ import os
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+
+from cxrlib.processes import run_tasks, usable_cores
 
 RENDERING_VERSION = 1
 """Part of the cache file's name. Raise it when a change of code changes pixels."""
@@ -153,8 +152,7 @@ def dataset(
         instances: images of each.
         size: pixels on a side.
         seed: of the whole set.
-        workers: processes; one for each core by default. In a script, call under ``if __name__ == "__main__"``, as new
-            processes import the main file.
+        workers: processes; one for each core by default.
         cache: folder for a ``.npy`` file that later calls map into memory; None keeps the images in memory.
         progress: print one line that updates to standard error.
 
@@ -189,28 +187,21 @@ def dataset(
 
 
 def _fill(images, classes: int, instances: int, size: int, seed: int, workers: int | None, progress: bool) -> None:
-    render_one = partial(render_class, instances=instances, size=size, seed=seed)
-    workers = min(workers or os.cpu_count() or 1, classes)
-    if workers == 1:
-        _store(images, map(render_one, range(classes)), classes, instances, progress)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        try:
-            _store(images, pool.map(render_one, range(classes)), classes, instances, progress)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _store(images: np.ndarray, rendered, classes: int, instances: int, progress: bool) -> None:
+    tasks = ((label, instances, size, seed) for label in range(classes))
     started = shown = time.monotonic()
-    for label, block in enumerate(rendered):
+    rendered = run_tasks(_render_labelled, tasks, min(workers or usable_cores(), classes))
+    for done, (label, block) in enumerate(rendered, start=1):
         images[label * instances : (label + 1) * instances] = block
         now = time.monotonic()
-        if progress and (now - shown > 1 or label + 1 == classes):
-            shown, left = now, (now - started) / (label + 1) * (classes - label - 1)
-            end = "\n" if label + 1 == classes else ""
-            print(f"\rfractals: class {label + 1}/{classes}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+        if progress and (now - shown > 1 or done == classes):
+            shown, left = now, (now - started) / done * (classes - done)
+            end = "\n" if done == classes else ""
+            print(f"\rfractals: class {done}/{classes}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+
+
+def _render_labelled(label: int, instances: int, size: int, seed: int) -> tuple[int, np.ndarray]:
+    """A class with its number, as classes come back in any order."""
+    return label, render_class(label, instances=instances, size=size, seed=seed)
 
 
 def _rotations(angles: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cxrlib.processes import usable_cores
+
 from .phantom_render import Exam, patient_id, render
 
 COLUMNS = ("file", "split", "patient_id", "label", "source", "finding", "stratum", "severity", "extent_right",
@@ -22,8 +24,7 @@ COLUMNS = ("file", "split", "patient_id", "label", "source", "finding", "stratum
 def produce(folder: Path, parameters: dict, exams: list[Exam], workers: int | None) -> Iterator[dict]:
     """Yield one row a finished image. Workers are plain interpreters fed through a pipe: safe in notebooks and scripts
     without a main guard, whatever threads the parent holds."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    number = min(workers or available, max(1, len(exams) // 12))
+    number = min(workers or usable_cores(), max(1, len(exams) // 12))
     if number == 1:
         for exam in exams:
             yield write_image(folder, parameters, exam)
