@@ -1,5 +1,6 @@
 """pyproject.toml, the lock and environment.yml describe one environment."""
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -13,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DIRECT = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+DIRECT = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
 
 
 def locked() -> dict[str, set[str]]:
