@@ -35,7 +35,7 @@ $(STAMP): requirements.lock
 
 # Needs uv; writes the versions and checksums for every platform. Commit the result with pyproject.toml.
 lock:
-	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 
 # Run records and phantoms stay; delete runs/ and data/ by hand to train again.
 clean:
