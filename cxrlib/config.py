@@ -159,6 +159,7 @@ class RunConfig(OneSetting):
     """One training run: everything that decides its numbers. ``cxrlib.experiment.run`` turns it into a record."""
 
     init: str = Field("random", description="name of an initialisation, or a weights file")
+    freeze: bool = Field(False, description="train the head only; the backbone stays as initialised")
     images_per_class: int | None = Field(None, ge=1, description="few-shot training set size per class; null means all")
     seed: Seed = 0
 
@@ -166,13 +167,16 @@ class RunConfig(OneSetting):
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
         {"data", "labels", "store", "cache", "threads", "device", "checkpoint_every"}
     )
+    # Later than the first records: left out at their default, so that those keep their keys.
+    ADDED: ClassVar[frozenset[str]] = frozenset({"freeze"})
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide the numbers of the run, as JSON values; unused ones are set to null."""
         values = self.model_dump(mode="json", exclude=set(self.NOT_IDENTITY))
         if self.mixup == "off":
             values["mixup_value"] = None
-        return values
+        defaults = type(self).model_fields
+        return {name: value for name, value in values.items() if name not in self.ADDED or value != defaults[name].default}
 
 
 class Exploration(Parameters):

@@ -204,7 +204,10 @@ def train(
     device = accelerator.device
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.base_lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    if config.freeze:
+        model.requires_grad_(False).get_classifier().requires_grad_(True)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=config.base_lr, momentum=config.momentum, weight_decay=config.weight_decay)
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
     progress = Progress()
@@ -222,7 +225,7 @@ def train(
     # Reading the loss makes a GPU wait; on a CPU it is free.
     check_every = 1 if device.type == "cpu" else 25
     started = time.perf_counter() - progress.seconds
-    model.train()
+    model.train(not config.freeze)  # a frozen backbone keeps its batch statistics too
     while (rate := learning_rate(progress.step, config.schedule, config.base_lr)) is not None:
         step = progress.step
         for group in optimizer.param_groups:

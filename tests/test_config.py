@@ -81,3 +81,8 @@ def test_an_unknown_profile_lists_the_known(tmp_path):
     (tmp_path / "p.yaml").write_text("description: x")
     with pytest.raises(ParameterError, match="there are: p"):
         Profile.load("q", tmp_path)
+
+
+def test_a_field_added_later_leaves_the_keys_of_earlier_records_alone():
+    assert "freeze" not in RunConfig().identity()
+    assert RunConfig(freeze=True).identity()["freeze"] is True

@@ -52,6 +52,7 @@ CHANGES = [
     *({"momentum": 0.5}, {"weight_decay": 0.01}, {"rebalance": False}, {"resize": 40}, {"crop": 30}, {"batch_size": 6}),
     *({"schedule": (2, 4, 5, 6)}, {"images_per_class": 4}, {"validation_fraction": 0.4}, {"image_channels": 3}),
     *({"precision": "bf16"}, {"arch": "resnet10t"}, {"init": "fractal-s"}, {"init": "fractal-m"}),
+    {"freeze": True},
 ]
 
 

@@ -166,3 +166,15 @@ def test_training_on_a_gpu(precision, tmp_path):
     assert np.isfinite(state.history[-1]["train_loss"])
     _, plain = run(config(image_channels=3))
     assert abs(plain.history[-1]["train_loss"] - state.history[-1]["train_loss"]) < 0.05
+
+
+def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns():
+    """Batch statistics too: resnet10t has batch normalisation."""
+    for arch in ("resnetv2_laptop", "resnet10t"):
+        torch.manual_seed(0)
+        model = create_model(arch, image_channels=1)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        head = {f"{name}.{part}" for name, module in model.named_modules() if module is model.get_classifier() for part in ("weight", "bias")}
+        trained, _ = train(model, config(freeze=True, arch=arch), image_set(), {"test": image_set(8, 32)}, Initialisation("random"))
+        changed = {name for name, tensor in trained.state_dict().items() if not torch.equal(tensor, before[name])}
+        assert changed == head
