@@ -5,6 +5,7 @@
 ``{paper}`NAME[key].x:.1f```    a value of :mod:`cxrlib.paper`, in the syntax of ``str.format``
 ``{cxr-table} choices``         what the paper leaves open, from :mod:`cxrlib.claims`
 ``{cxr-figure} NOTEBOOK NAME``  a figure of an executed notebook, on another page
+``{cxr-table} initialisations`` where weights come from, from :mod:`cxrlib.initialisations`
 ``{cxr-table} executions``      notebooks, profile, data and execution time of this copy
 ``{cxr-table} profiles``        the files in ``profiles/``
 ``{cxr-table} versions``        Python and the direct dependencies
@@ -142,6 +143,12 @@ def _choice_rows(_: Path) -> list[list[str]]:
     return rows + [[c.topic, f"{c.paper} (§{c.section})", c.choice, c.parameter or "–"] for c in CHOICES]
 
 
+def _initialisation_rows(_: Path) -> list[list[str]]:
+    from cxrlib.initialisations import table
+
+    return table()
+
+
 class TableDirective(SphinxDirective):
     """A table made from files when the page is built."""
 
@@ -149,7 +156,13 @@ class TableDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         book = Path(self.env.srcdir)
-        makers = {"choices": _choice_rows, "executions": _execution_rows, "profiles": _profile_rows, "versions": _version_rows}
+        makers = {
+            "choices": _choice_rows,
+            "initialisations": _initialisation_rows,
+            "executions": _execution_rows,
+            "profiles": _profile_rows,
+            "versions": _version_rows,
+        }
         if self.arguments[0] not in makers:
             raise self.error(f"no table '{self.arguments[0]}'; there are: {', '.join(makers)}")
         header, *body = makers[self.arguments[0]](book.parent)

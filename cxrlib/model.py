@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import timm
 import torch
@@ -17,68 +14,11 @@ from timm.layers import GroupNormAct, StdConv2d
 from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
+from cxrlib.checksums import WeightsError
+from cxrlib.initialisations import Initialisation, Normalisation, check_architecture, resolve_initialisation
+
 LAPTOP = "resnetv2_laptop"
-WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _HEAD_SUFFIXES = ("head.fc.", "head.", "classifier.", "fc.")
-
-
-class WeightsError(ValueError):
-    """Weights cannot be used; the message names the file and the way out."""
-
-
-@dataclass(frozen=True)
-class Initialisation:
-    """Where a model's weights start.
-
-    Attributes:
-        name: 'random', a named initialisation, or a file name.
-        path: weights file, or None for random.
-        sha256: hexadecimal digest of the file, or None.
-        mean: what the weights expect to be subtracted from grey values in [0, 1].
-        std: what they expect the difference to be divided by.
-    """
-
-    name: str
-    path: Path | None = None
-    sha256: str | None = None
-    mean: float = 0.5
-    std: float = 0.5
-
-
-def named_initialisations() -> dict[str, Path]:
-    """Initialisations that ship with the package, by name."""
-    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))}
-
-
-def resolve_initialisation(init: str) -> Initialisation:
-    """Find the weights that ``init`` names and read what they expect.
-
-    Args:
-        init: 'random', a name from :func:`named_initialisations`, or the path of a ``.safetensors`` file.
-
-    Raises:
-        WeightsError: unknown name, missing or unreadable file, or a file that is not what its checksum says.
-    """
-    if init == "random":
-        return Initialisation("random")
-    shipped = named_initialisations()
-    path = shipped.get(init, Path(init))
-    if not path.is_file():
-        raise WeightsError(f"init '{init}' is neither a file nor one of: random, {', '.join(shipped)}")
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"init: {path} is not a .safetensors file; other formats may hold code and are not loaded")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if init in shipped:
-        stated = path.with_suffix(".sha256").read_text(encoding="ascii").split()[0]
-        if digest != stated:
-            raise WeightsError(f"{path} has SHA-256 {digest}, not {stated}; restore it with git checkout")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged or not safetensors ({error}); get the file again") from None
-    mean, std = float(metadata.get("mean", 0.5)), float(metadata.get("std", 0.5))
-    return Initialisation(init if init in shipped else path.name, path, digest, mean, std)
 
 
 def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn.Module:
@@ -88,14 +28,15 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
 
     Args:
         arch: ``resnetv2_laptop`` or any timm model name, such as ``resnetv2_50x1_bit``.
-        init: see :func:`resolve_initialisation`.
-        image_channels: 1 or 3.
+        init: see :mod:`cxrlib.initialisations`.
+        image_channels: 1 or 3. One grey channel gets the sum of the first convolution's three, as timm does it; with
+            standardised weights (BiT) that keeps the filters up to a factor each, so prefer 3 there.
 
     Returns:
         Module from float images (N, image_channels, H, W), normalised, to logits (N, 1).
 
     Raises:
-        WeightsError: if the weights do not fit the architecture.
+        WeightsError: if the weights are not here, are damaged, or do not fit the architecture.
         ValueError: if ``arch`` is unknown.
     """
     if arch == LAPTOP:
@@ -117,8 +58,9 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
         close = timm.list_models(f"*{arch}*")[:5] or timm.list_models("resnetv2_50*")[:5]
         raise ValueError(f"arch '{arch}' is neither '{LAPTOP}' nor a timm model; for example: {', '.join(close)}")
     initialisation = resolve_initialisation(init)
+    check_architecture(initialisation, arch)
     if initialisation.path is not None:
-        _load_backbone(model, initialisation.path, image_channels)
+        _load_backbone(model, initialisation, image_channels)
     head = model.get_classifier()
     if not isinstance(head, nn.Module) or not hasattr(head, "weight"):
         raise ValueError(f"arch '{arch}' has no single classification layer; choose a convolutional timm model")
@@ -127,17 +69,33 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
     return model
 
 
-def _load_backbone(model: nn.Module, path: Path, image_channels: int) -> None:
+def _read(initialisation: Initialisation) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file under timm's names."""
+    path = initialisation.path
+    if path.suffix == ".npz":
+        from cxrlib import bit
+
+        return {name: torch.from_numpy(array) for name, array in bit.read(path).items()}
+    if initialisation.name == "imagenet-lite":
+        from cxrlib import imagenet_lite
+
+        return imagenet_lite.load(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is not a mapping
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged or not safetensors ({error}); get the file again") from None
+
+
+def _load_backbone(model: nn.Module, initialisation: Initialisation, image_channels: int) -> None:
     """Load everything but the head, in place; one-channel and three-channel first convolutions are converted."""
     from timm.models import adapt_input_conv
 
+    path = initialisation.path
     head = {id(parameter) for parameter in model.get_classifier().parameters()}
     head_names = {name for name, parameter in model.named_parameters() if id(parameter) in head}
     expected = {name: tensor for name, tensor in model.state_dict().items() if name not in head_names}
-    weights = {}
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
-            weights[name] = file.get_tensor(name).float()
+    weights = {name: tensor.float() for name, tensor in _read(initialisation).items()}
     extra = [name for name in weights if name not in expected and not name.startswith(_HEAD_SUFFIXES)]
     missing = [name for name in expected if name not in weights]
     if extra or missing:
@@ -160,17 +118,25 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def normalise(images: torch.Tensor, mean: float, std: float, image_channels: int) -> torch.Tensor:
+def normalise(images: torch.Tensor, mean: Normalisation, std: Normalisation, image_channels: int) -> torch.Tensor:
     """Turn cached grey images into what a model takes, on whatever device they are.
+
+    Grey is repeated over three channels, then each is normalised as the weights expect. Where they expect three means
+    and only one channel is fed, it gets their average: without a bias in the first convolution no single number is exact.
 
     Args:
         images: uint8, shape (N, H, W).
-        mean: in [0, 1]; BiT's is 0.5.
-        std: positive; BiT's is 0.5, which maps to [-1, 1].
+        mean: in [0, 1], one number or one per channel; BiT's is 0.5.
+        std: positive, one number or one per channel; BiT's is 0.5, which maps to [-1, 1].
 
     Returns:
         float32 of shape (N, image_channels, H, W).
     """
+    if isinstance(mean, list | tuple) or isinstance(std, list | tuple):
+        means, stds = (torch.tensor(v, device=images.device).expand(3).reshape(1, 3, 1, 1) for v in (mean, std))
+        if image_channels == 1:
+            means, stds = means.mean(1, keepdim=True), stds.mean(1, keepdim=True)
+        return (images.unsqueeze(1).float() / 255 - means) / stds
     scaled = images.unsqueeze(1).float().div_(255 * std).sub_(mean / std)
     return scaled.expand(-1, image_channels, -1, -1) if image_channels > 1 else scaled
 

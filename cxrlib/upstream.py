@@ -19,10 +19,11 @@ from safetensors.torch import save
 from torch import nn
 
 from cxrlib import __version__, fractal
+from cxrlib.checkpoints import Progress
 from cxrlib.files import atomic_write
-from cxrlib.model import LAPTOP, WEIGHTS_FOLDER, create_model
+from cxrlib.initialisations import WEIGHTS_FOLDER
+from cxrlib.model import LAPTOP, create_model
 from cxrlib.pretraining import MEAN, STD, pretrain, top1
-from cxrlib.train import Progress
 
 
 @dataclass(frozen=True)
