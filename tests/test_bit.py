@@ -46,7 +46,7 @@ def bit_forward(arrays, images, epsilon=1e-10):
     tensors = {name: torch.from_numpy(array).double() for name, array in arrays.items()}
 
     def convolve(x, name, stride=1, padding=0):
-        weight = tensors[f"{name}/standardized_conv2d/kernel"].permute(3, 2, 0, 1)
+        weight = tensors[f"{name}/standardized_conv2d/kernel"].permute(3, 2, 0, 1).contiguous()
         mean = weight.mean((1, 2, 3), keepdim=True)
         variance = ((weight - mean) ** 2).mean((1, 2, 3), keepdim=True)
         return functional.conv2d(x, (weight - mean) / torch.sqrt(variance + epsilon), stride=stride, padding=padding)
@@ -87,7 +87,8 @@ def official(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
-    """No network, no hub cache, and an empty weights folder."""
+    """No network, no hub cache, an empty weights folder, and one thread: the suite may run beside others."""
+    torch.set_num_threads(1)
 
     def offline(*_args, **_kwargs):
         raise urllib.error.URLError("no network in this test")
@@ -122,10 +123,11 @@ def test_converted_weights_compute_what_the_official_ones_do(official, monkeypat
     theirs.double()
     with torch.inference_mode():
         # BiT's code adds 1e-10 to a filter's variance, timm 1e-8: with that alone aligned, the networks are identical.
+        found = ours.forward_features(images)
         for epsilon, tolerance in ((1e-10, 1e-4), (1e-8, 1e-10)):
             features, logits = bit_forward(arrays, images, epsilon)
             assert features.shape == (1, 2048, 2, 2) and features.std() > 0.1
-            torch.testing.assert_close(ours.forward_features(images), features, rtol=0, atol=tolerance)
+            torch.testing.assert_close(found, features, rtol=0, atol=tolerance)
         torch.testing.assert_close(theirs(images), logits, rtol=0, atol=tolerance)
         assert (ours(images) == 0).all()
     for name, tensor in theirs.state_dict().items():
