@@ -131,6 +131,7 @@ class Training(Parameters):
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(None, ge=1, description="CPU threads of a run; default all cores over the runs at a time")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints of an unfinished run")
+    tracker: Literal["off", "tensorboard"] = Field("off", description="curves to STORE/tensorboard while a run trains")
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
@@ -165,7 +166,7 @@ class RunConfig(OneSetting):
 
     # Where and how a run is computed is recorded with it but does not make it another run.
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {"data", "labels", "store", "cache", "threads", "device", "checkpoint_every"}
+        {"data", "labels", "store", "cache", "threads", "device", "checkpoint_every", "tracker"}
     )
     # Later than the first records: left out at their default, so that those keep their keys.
     ADDED: ClassVar[frozenset[str]] = frozenset({"freeze"})

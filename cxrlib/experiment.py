@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
-import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,10 @@ from cxrlib import PROTOCOL_VERSION, data, subsets
 from cxrlib.cache import ImageCache
 from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig
 from cxrlib.images import decode_mask
-from cxrlib.processes import run_tasks, usable_cores
-from cxrlib.records import Record, code_version, load
+from cxrlib.records import Record, code_version, content_key, has_weights, load
 from cxrlib.records import save as save_record
 
 RECORDED_PACKAGES = ("torch", "timm", "accelerate", "numpy", "pillow", "scikit-learn")
-
-
-class RunsFailedError(RuntimeError):
-    """Some runs of a study failed; the message lists each with its reason."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +84,31 @@ def _open_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool) 
 
 def run_key(config: RunConfig, fingerprint: str, weights_sha256: str | None) -> str:
     """20 hexadecimal digits that name a run."""
-    identity = {"protocol": PROTOCOL_VERSION, "data": fingerprint, "weights": weights_sha256}
-    identity |= {"config": config.identity() | ({"init": None} if weights_sha256 else {})}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+    return content_key(config.identity(), fingerprint, weights_sha256)
 
 
-def run(config: RunConfig | dict[str, Any], progress: bool = True) -> Record:
+def key_of(config: RunConfig) -> str:
+    """The key of a run, from its data and weights as they are here."""
+    from cxrlib.model import resolve_initialisation
+
+    return run_key(config, open_dataset(config).fingerprint, resolve_initialisation(config.init).sha256)
+
+
+def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool = False, on_step: Callable[[int], None] | None = None) -> Record:
     """Train, evaluate and record one run, or load it if it is recorded.
 
     An interrupted run goes on from its last checkpoint. Of two processes that want the same run one trains and the
-    other waits for the record.
+    other waits for the record. Under ``accelerate launch`` the processes train one run together.
+
+    Args:
+        config: the run.
+        progress: show a progress bar.
+        weights: train again if there is a record without its weights (one that was imported).
+        on_step: called with the number of finished steps.
 
     Raises:
         ParameterError, WeightsError, NonFiniteLossError, cxrlib.data errors: saying what to change.
+        OSError: if the store cannot be written.
     """
     from cxrlib.model import resolve_initialisation
 
@@ -110,16 +116,61 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True) -> Record:
     dataset = open_dataset(config)
     initialisation = resolve_initialisation(config.init)
     key = run_key(config, dataset.fingerprint, initialisation.sha256)
-    recorded = load(config.store, key)
+
+    def compute() -> Record:
+        found = _recorded(config, key, weights)
+        return found or _train_and_record(config, dataset, initialisation, key, progress, on_step)
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        return _run_together(config, key, weights, compute)
+    recorded = _recorded(config, key, weights)
     if recorded is not None:
         return recorded
-    config.store.mkdir(parents=True, exist_ok=True)
-    with FileLock(config.store / f".{key}.lock"):
-        return load(config.store, key) or _train_and_record(config, dataset, initialisation, key, progress)
+    with run_lock(config.store, key):
+        return compute()
 
 
-def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: str, progress: bool) -> Record:
+def _recorded(config: RunConfig, key: str, weights: bool) -> Record | None:
+    record = load(config.store, key)
+    return None if record and weights and not has_weights(record, config.store) else record
+
+
+@contextmanager
+def run_lock(store: Path, key: str) -> Iterator[None]:
+    """Hold a run, so that no other process trains it meanwhile; released by the system if this process is killed.
+
+    Raises:
+        OSError: if the store cannot be written.
+    """
+    lock = FileLock(store / f".{key}.lock")
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {store} ({error.strerror}); free space or choose another store") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run_together(config: RunConfig, key: str, weights: bool, compute: Callable[[], Record | None]) -> Record:
+    """One run by all processes of ``accelerate launch``: the first holds the lock and writes, all get the record."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    from cxrlib.train import on_cpu
+
+    state = PartialState(cpu=on_cpu(config))
+    with run_lock(config.store, key) if state.is_main_process else nullcontext():
+        (recorded,) = broadcast_object_list([_recorded(config, key, weights) if state.is_main_process else None])
+        (record,) = broadcast_object_list([recorded or compute()])
+    return record
+
+
+def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: str, progress: bool, on_step) -> Record:
     import torch
+    from accelerate import PartialState
     from safetensors.torch import save as to_bytes
     from tqdm import tqdm
 
@@ -128,14 +179,19 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    training, splits, tables = _image_sets(config, dataset)
+    training, splits, tables = image_sets(config, dataset)
     checkpoint = config.store / key / "checkpoint.safetensors"
     torch.manual_seed(config.seed)
     model = create_model(config.arch, config.init, config.image_channels)
-    with tqdm(total=config.schedule[-1], unit="step", disable=not progress, ascii=True, desc=describe(config)) as bar:
-        model, state = train(
-            model, config, training, splits, initialisation, checkpoint, key, on_step=lambda step: bar.update(step - bar.n)
-        )
+    silent = not progress or os.environ.get("RANK", "0") != "0"
+    with tqdm(total=config.schedule[-1], unit="step", disable=silent, ascii=True, desc=describe(config)) as bar:
+
+        def advance(step: int) -> None:
+            bar.update(step - bar.n)
+            if on_step is not None:
+                on_step(step)
+
+        model, state = train(model, config, training, splits, initialisation, checkpoint, key, advance)
     predictions: dict[str, list] = {"split": [], "file": [], "patient_id": [], "label": [], "logit": []}
     for name, split in splits.items():
         logits = predict(model, split, initialisation, config.image_channels)
@@ -163,18 +219,20 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
             "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else platform.machine(),
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
+            "processes": PartialState().num_processes,
         },
         history=state.history,
         predictions=predictions,
         wall_seconds=state.seconds,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
-    save_record(record, weights, config.store)
-    checkpoint.unlink(missing_ok=True)
+    if PartialState().is_main_process:
+        save_record(record, weights, config.store)
+        checkpoint.unlink(missing_ok=True)
     return record
 
 
-def _image_sets(config: RunConfig, dataset: Dataset):
+def image_sets(config: RunConfig, dataset: Dataset):
     """Training set, evaluated sets and their tables, for one run."""
     from cxrlib.train import ImageSet
 
@@ -197,60 +255,3 @@ def describe(config: RunConfig) -> str:
     """A run in a few words, for progress and tables."""
     size = f"{config.images_per_class}/class " if config.images_per_class else ""
     return f"{config.init} {size}{config.resize}/{config.crop} px, {config.schedule[-1]} steps, mixup {config.mixup}, seed {config.seed}"
-
-
-def run_all(configs: list[RunConfig], workers: int | None = None) -> list[Record]:
-    """Run what is not recorded yet, several at a time, and return all records in the order of ``configs``.
-
-    Prints one line to stderr per finished run, with counts and the time left. A failed run does not stop the others.
-
-    Raises:
-        RunsFailedError: after the last run, listing what failed and why.
-    """
-    from cxrlib.model import resolve_initialisation
-
-    keys = [run_key(c, open_dataset(c).fingerprint, resolve_initialisation(c.init).sha256) for c in configs]
-    records = {key: record for key, c in zip(keys, configs, strict=True) if (record := load(c.store, key)) is not None}
-    missing = {key: c for key, c in zip(keys, configs, strict=True) if key not in records}
-    print(f"{len(set(keys))} runs: {len(records)} recorded, {len(missing)} to do", file=sys.stderr)
-    if not missing:
-        return [records[key] for key in keys]
-    workers = min(workers or _default_workers(), len(missing))
-    threads = max(1, usable_cores() // workers)
-    for c in missing.values():
-        _image_sets(c, open_dataset(c))  # fill the image cache once, before workers ask for it side by side
-    # Long runs first, so that no worker is left with one at the end.
-    order = sorted(missing, key=lambda key: -missing[key].schedule[-1] * missing[key].crop ** 2)
-    failures: dict[str, str] = {}
-    started = time.perf_counter()
-    tasks = [(key, missing[key], threads, len(missing) == 1) for key in order]
-    for done, (key, record, failure) in enumerate(run_tasks(_attempt, tasks, workers), start=1):
-        if record is None:
-            failures[key] = f"{describe(missing[key])}: {failure}"
-            note = "FAILED"
-        else:
-            records[key] = record
-            note = f"accuracy {record.history[-1]['test_accuracy']:.3f}"
-        elapsed = time.perf_counter() - started
-        left = elapsed / done * (len(missing) - done)
-        print(f"run {done}/{len(missing)}  {describe(missing[key])}: {note}  ({elapsed:.0f} s, {left:.0f} s left)", file=sys.stderr)
-    if failures:
-        raise RunsFailedError(f"{len(failures)} of {len(missing)} runs failed:\n" + "\n".join(failures.values()))
-    return [records[key] for key in keys]
-
-
-def _default_workers() -> int:
-    import torch
-
-    return 1 if torch.cuda.is_available() else usable_cores()
-
-
-def _attempt(key: str, config: RunConfig, threads: int, progress: bool) -> tuple[str, Record | None, str]:
-    """A run that reports its failure instead of raising it, so that the others go on."""
-    import torch
-
-    torch.set_num_threads(threads)
-    try:
-        return key, run(config, progress), ""
-    except Exception as error:
-        return key, None, f"{type(error).__name__}: {error}"

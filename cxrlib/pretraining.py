@@ -16,8 +16,9 @@ from torch import nn
 from torch.nn import functional
 
 from cxrlib import sampling
+from cxrlib.checkpoints import Progress, load_checkpoint, save_checkpoint
 from cxrlib.model import normalise
-from cxrlib.train import NonFiniteLossError, Progress, load_checkpoint, save_checkpoint
+from cxrlib.train import NonFiniteLossError
 
 MEAN = STD = 0.5
 _AUGMENT = 11

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from typing import Any
 
 
@@ -25,13 +25,14 @@ def run_tasks(function: Callable, tasks: Iterable[tuple], workers: int) -> Itera
     Args:
         function: of a module that can be imported. Workers start afresh and import only that module.
         tasks: argument tuples, taken from the iterable as they are needed.
-        workers: processes; 1 or less works in this process, in the order of the tasks.
+        workers: processes; 1 or less works in this process, in the order of the tasks, and so does a worker of Dask,
+            which may have no children.
 
     Raises:
         RuntimeError: if a worker is killed.
     """
     tasks = iter(tasks)
-    if workers <= 1:
+    if workers <= 1 or current_process().daemon:
         for task in tasks:
             yield function(*task)
         return
@@ -39,7 +40,7 @@ def run_tasks(function: Callable, tasks: Iterable[tuple], workers: int) -> Itera
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
 
     def submit(count: int) -> set[Future]:
-        with _main_hidden():  # submitting is what starts workers
+        with main_hidden():  # submitting is what starts workers
             return {pool.submit(function, *task) for task in itertools.islice(tasks, count)}
 
     try:
@@ -57,7 +58,7 @@ def run_tasks(function: Callable, tasks: Iterable[tuple], workers: int) -> Itera
 
 
 @contextmanager
-def _main_hidden() -> Iterator[None]:
+def main_hidden() -> Iterator[None]:
     """Keep spawned workers from running the caller's main script again: they need nothing of it.
 
     Without this a script that lacks ``if __name__ == "__main__"``, or comes from stdin, would break its own workers.

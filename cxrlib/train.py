@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from accelerate.utils import gather_object
 from torch import nn
 from torch.nn import functional
 
 from cxrlib import sampling
+from cxrlib.checkpoints import Progress, load_checkpoint, save_checkpoint
 from cxrlib.config import RunConfig
-from cxrlib.files import atomic_write
 from cxrlib.metrics import evaluate
 from cxrlib.model import Initialisation, normalise
 
@@ -41,17 +40,6 @@ class ImageSet:
     images: np.ndarray
     labels: np.ndarray
     rows: np.ndarray
-
-
-@dataclass
-class Progress:
-    """What a run has done so far; with the weights and the optimiser, all that a resumed run needs."""
-
-    step: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def learning_rate(step: int, schedule: tuple[int, ...], base_lr: float = 0.003) -> float | None:
@@ -89,13 +77,20 @@ def mixup_loss(logits: torch.Tensor, labels: torch.Tensor, partner_labels: torch
     return functional.binary_cross_entropy_with_logits(logits.reshape(-1).float(), targets)
 
 
+def on_cpu(config: RunConfig) -> bool:
+    """Whether accelerate must be told to use the CPU: it does not find out by itself in several processes."""
+    return config.device == "cpu" or (int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available())
+
+
 def make_accelerator(config: RunConfig) -> Accelerator:
     """An accelerator for one run; state of an earlier run with another precision is dropped."""
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
-        cpu=config.device == "cpu",
+        cpu=on_cpu(config),
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         gradient_accumulation_steps=config.accumulation_steps,
+        log_with=None if config.tracker == "off" else config.tracker,
+        project_dir=config.store / config.tracker,
     )
 
 
@@ -104,6 +99,8 @@ def predict(
     model: nn.Module, images: ImageSet, initialisation: Initialisation, image_channels: int, batch_size: int | None = None
 ) -> np.ndarray:
     """Logits of a split, each image once, in the order of its labels.
+
+    In a distributed run each process scores its share of the images, and every process returns all logits.
 
     Args:
         model: on any device; its mode is restored afterwards.
@@ -115,16 +112,19 @@ def predict(
         float32 array of shape (N,).
     """
     batch_size = batch_size or max(1, 2**21 // images.images[0].size)
+    processes = PartialState() if PartialState._shared_state else None
+    rows = np.array_split(images.rows, processes.num_processes)[processes.process_index] if processes else images.rows
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     logits = []
-    for start in range(0, len(images.rows), batch_size):
-        batch = torch.from_numpy(np.ascontiguousarray(images.images[images.rows[start : start + batch_size]]))
+    for start in range(0, len(rows), batch_size):
+        batch = torch.from_numpy(np.ascontiguousarray(images.images[rows[start : start + batch_size]]))
         inputs = normalise(batch.to(device, non_blocking=True), initialisation.mean, initialisation.std, image_channels)
         logits.append(model(inputs).reshape(-1).float())
     model.train(was_training)
-    return torch.cat(logits).cpu().numpy() if logits else np.empty(0, dtype=np.float32)
+    scores = torch.cat(logits).cpu().numpy() if logits else np.empty(0, dtype=np.float32)
+    return np.concatenate(gather_object([scores])) if processes and processes.num_processes > 1 else scores
 
 
 def _evaluation_row(model: nn.Module, splits: dict[str, ImageSet], initialisation: Initialisation, channels: int) -> dict:
@@ -136,39 +136,6 @@ def _evaluation_row(model: nn.Module, splits: dict[str, ImageSet], initialisatio
         for metric in ("accuracy", "sensitivity", "specificity", "auc"):
             row[f"{name}_{metric}"] = float(getattr(result, metric))
     return row
-
-
-def save_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, scaler) -> None:
-    """Write weights, momenta and progress to one safetensors file, atomically; ``scaler`` is the fp16 loss scaler or None."""
-    tensors = {f"model.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        if state.get("momentum_buffer") is not None:
-            tensors[f"momentum.{index}"] = state["momentum_buffer"].detach().cpu().contiguous()
-    metadata = {"key": key, "progress": json.dumps(vars(progress)), "scaler": json.dumps(scaler.state_dict() if scaler else None)}
-    atomic_write(path, save(tensors, metadata=metadata))
-
-
-def load_checkpoint(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, scaler) -> Progress | None:
-    """Restore a run in place; None if there is no checkpoint of this very run, or it is damaged."""
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            if metadata["key"] != key:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is not a mapping
-    except (SafetensorError, OSError, KeyError, TypeError):
-        return None
-    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
-    state = optimizer.state_dict()
-    momenta = {name: t for name, t in tensors.items() if name.startswith("momentum.")}
-    state["state"] = {int(name.removeprefix("momentum.")): {"momentum_buffer": t} for name, t in momenta.items()}
-    optimizer.load_state_dict(state)
-    scaler_state = json.loads(metadata["scaler"])
-    if scaler and scaler_state:
-        scaler.load_state_dict(scaler_state)
-    return Progress(**json.loads(metadata["progress"]))
 
 
 def train(
@@ -208,11 +175,15 @@ def train(
         model.requires_grad_(False).get_classifier().requires_grad_(True)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=config.base_lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    if config.tracker != "off":
+        accelerator.init_trackers(key)
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
     progress = Progress()
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, key, bare, optimizer, accelerator.scaler) or progress
+        if len(set(gather_object([progress.step]))) > 1:
+            raise RuntimeError(f"the processes do not see the same {checkpoint}; put the store where all of them can read it")
     loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
     micro = config.batch_size // (accelerator.num_processes * config.accumulation_steps)
     if micro * accelerator.num_processes * config.accumulation_steps != config.batch_size:
@@ -253,22 +224,23 @@ def train(
                 f"lower base_lr from {config.base_lr:g}, lengthen the warm-up, or use precision fp32"
             )
         if progress.step % config.eval_every == 0 or last:
-            row = {"step": progress.step, "learning_rate": rate, "train_loss": float(loss_sum) / progress.loss_count}
+            mean_loss = float(accelerator.reduce(loss_sum, "mean")) / progress.loss_count
+            row = {"step": progress.step, "learning_rate": rate, "train_loss": mean_loss}
             progress.history.append(row | _evaluation_row(bare, splits, initialisation, config.image_channels))
+            accelerator.log(progress.history[-1], step=progress.step)
             loss_sum.zero_()
             progress.loss_count = 0
         if checkpoint is not None and progress.step % config.checkpoint_every == 0 and not last:
-            _checkpoint_now(accelerator, checkpoint, key, bare, optimizer, progress, loss_sum, started)
+            progress.loss_sum = float(accelerator.reduce(loss_sum, "mean"))
+            progress.seconds = time.perf_counter() - started
+            if accelerator.is_main_process:
+                save_checkpoint(checkpoint, key, bare, optimizer, progress, accelerator.scaler)
         if on_step is not None:
             on_step(progress.step)
     progress.seconds = time.perf_counter() - started
+    for tracker in accelerator.trackers:  # end_training would also end the process group, still needed for predictions
+        tracker.finish()
     return bare, progress
-
-
-def _checkpoint_now(accelerator, path, key, model, optimizer, progress, loss_sum, started) -> None:
-    progress.loss_sum, progress.seconds = float(loss_sum), time.perf_counter() - started
-    if accelerator.is_main_process:
-        save_checkpoint(path, key, model, optimizer, progress, accelerator.scaler)
 
 
 def _assemble(step: int, config: RunConfig, training: ImageSet, initialisation: Initialisation, device: torch.device):

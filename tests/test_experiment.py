@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cxrlib import experiment, records
-from cxrlib.config import Performance, RunConfig
-from cxrlib.experiment import RunsFailedError, open_dataset, run, run_all, run_key
+from cxrlib.config import RunConfig
+from cxrlib.experiment import open_dataset, run, run_key
 from cxrlib.model import WeightsError
 
 
@@ -133,32 +133,6 @@ def test_the_key_follows_the_images_not_the_folder_name(one_run, covidx_folder, 
     experiment._open_dataset.cache_clear()
     config = RunConfig.parse(one_run | {"data": copy})
     assert run_key(config, open_dataset(config).fingerprint, None) != keys[0]
-
-
-def test_run_all_keeps_the_order_and_runs_each_once(one_run, capsys):
-    study = Performance.parse({k: v for k, v in one_run.items()} | {"inits": ["random"], "seeds": [2, 0, 1]})
-    found = run_all(study.runs() + study.runs()[:1], workers=1)
-    assert [r.config["seed"] for r in found] == [2, 0, 1, 2]
-    assert "3 runs: 0 recorded, 3 to do" in capsys.readouterr().err
-    run_all(study.runs(), workers=1)
-    assert "3 recorded, 0 to do" in capsys.readouterr().err
-
-
-def test_worker_processes_give_the_numbers_of_one_process(one_run, tmp_path):
-    study = Performance.parse(one_run | {"inits": ["random"], "seeds": [0, 1]})
-    alone = run_all(study.runs(), workers=1)
-    together = run_all(Performance.parse(one_run | {"inits": ["random"], "seeds": [0, 1], "store": tmp_path / "b"}).runs(), workers=2)
-    for one, two in zip(alone, together, strict=True):
-        assert one.predictions == two.predictions
-        assert one.history == two.history
-
-
-def test_a_failed_run_does_not_stop_the_others(one_run):
-    good = RunConfig.parse(one_run | {"seed": 3})
-    bad = RunConfig.parse(one_run | {"base_lr": 1e30, "schedule": (0, 4, 5, 6)})
-    with pytest.raises(RunsFailedError, match="1 of 2 runs failed(.|\n)*NonFiniteLossError"):
-        run_all([bad, good], workers=1)
-    assert len(records.all_records(one_run["store"])) == 1
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(one_run, tmp_path):
