@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from cxrlib.checksums import WeightsError, checked_digest, stated_digest
 from cxrlib.files import atomic_write
-from cxrlib.initialisations import BIT_M_TAG, WEIGHTS_VARIABLE, Source, weights_folder
+from cxrlib.initialisations import BIT_ADDRESS, BIT_M_TAG, WEIGHTS_VARIABLE, Source, weights_folder
 
 ARCH = "resnetv2_50x1_bit"
 UNITS = (3, 4, 6, 3)
@@ -133,7 +133,7 @@ def locate(source: Source, download: bool = True) -> tuple[Path, str]:
     """
     folder = weights_folder()
     path = folder / str(source.file)
-    address = source.origin.split(",")[0]
+    address = f"{BIT_ADDRESS}{source.file}"
     if not path.is_file():
         try:
             if source.name == "bit-m":

@@ -26,6 +26,7 @@ from cxrlib.checksums import WeightsError, checked_digest, stated_digest
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 WEIGHTS_VARIABLE = "CXR_WEIGHTS_DIR"
 TIMM_PREFIX = "timm:"
+BIT_ADDRESS = "https://storage.googleapis.com/bit_models/"
 BIT_M_TAG = "resnetv2_50x1_bit.goog_in21k"
 Normalisation = float | tuple[float, float, float]
 
@@ -91,16 +92,15 @@ def registry() -> dict[str, Source]:
     Raises:
         WeightsError: if a file that ships with the package is missing or unreadable.
     """
-    bit = "https://storage.googleapis.com/bit_models/"
     sources = [
         Source("random", None, "none", 0, None, licence="none", origin="drawn from the run's seed"),
         Source(
             "bit-s", "resnetv2_50x1_bit", "ILSVRC-2012 photographs", 1_281_167, 1_000,
-            licence="Apache-2.0", origin=f"{bit}BiT-S-R50x1.npz", file="BiT-S-R50x1.npz",
+            licence="Apache-2.0", origin=f"{BIT_ADDRESS}BiT-S-R50x1.npz", file="BiT-S-R50x1.npz",
         ),
         Source(
             "bit-m", "resnetv2_50x1_bit", "ImageNet-21k photographs", 14_197_122, 21_843,
-            licence="Apache-2.0", origin=f"{bit}BiT-M-R50x1.npz, or the hub as {BIT_M_TAG}", file="BiT-M-R50x1.npz",
+            licence="Apache-2.0", origin=f"{BIT_ADDRESS}BiT-M-R50x1.npz, or the hub as {BIT_M_TAG}", file="BiT-M-R50x1.npz",
         ),
         Source(
             "imagenet-lite", "tf_efficientnet_lite0", "ILSVRC-2012 photographs", 1_281_167, 1_000, 127 / 255, 128 / 255,

@@ -5,9 +5,11 @@ The archives are made here with random values; the layout and the forward pass s
 
 import hashlib
 import io
+import time
 import urllib.error
 import urllib.request
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import huggingface_hub
 import numpy as np
@@ -287,6 +289,20 @@ def test_bit_s_is_fetched_once_verified_and_never_by_a_plan(alone, sound, monkey
     digest = hashlib.sha256(sound).hexdigest()
     assert [resolve_initialisation("bit-s").sha256 for _ in range(2)] == [digest, digest]
     assert asked == ["https://storage.googleapis.com/bit_models/BiT-S-R50x1.npz"]
+
+
+def test_of_two_that_want_it_at_once_one_downloads(alone, sound, monkeypatch):
+    asked = []
+
+    def answer(address, timeout):
+        asked.append(address)
+        time.sleep(0.5)
+        return Answer(sound)
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(resolve_initialisation, ["bit-s", "bit-s"]))
+    assert found[0] == found[1] and len(asked) == 1
 
 
 @pytest.mark.parametrize(("length", "complaint"), [(10**6, "broke off after 5 of 1,000,000 bytes"), (5, "what came is no BiT-R50x1")])
