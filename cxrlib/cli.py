@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,26 +10,16 @@ import typer
 import yaml
 
 from cxrlib import DISCLAIMER
+from cxrlib.cli_common import Cache, Labels, Setting, Store, plain_errors, settings
+from cxrlib.cli_runs import plan, runs_app
 
 app = typer.Typer(help=f"Reproduce COVID-19 detection from chest X-rays. {DISCLAIMER}", no_args_is_help=True, add_completion=False)
 data_app = typer.Typer(help="Check, prepare or generate data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(runs_app, name="runs")
+app.command()(plan)
 
 Folder = Annotated[Path, typer.Argument(help="Folder in the COVIDx layout: train/, test/ and their label files.")]
-Labels = Annotated[Path | None, typer.Option(help="Folder with the label files, if not beside the images.")]
-Store = Annotated[Path, typer.Option(help="Folder of run records.")]
-Cache = Annotated[Path, typer.Option(help="Folder of resized images.")]
-Setting = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="NAME=VALUE, value in YAML; may repeat.")]
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Errors that carry a sentence for the user are printed as that sentence, with exit status 1."""
-    try:
-        yield
-    except (ValueError, OSError, RuntimeError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
 
 
 @data_app.command("check")
@@ -38,7 +27,7 @@ def data_check(folder: Folder, labels: Labels = None, strict: Annotated[bool, ty
     """List every problem of a data folder with file and line, and count images and patients."""
     from cxrlib import data
 
-    with _plain_errors():
+    with plain_errors():
         report = data.check(folder, labels, progress=True)
         typer.echo(report)
     if strict and report.problems:
@@ -57,7 +46,7 @@ def data_prepare(
     from cxrlib.config import Parameters
     from cxrlib.experiment import open_dataset
 
-    with _plain_errors():
+    with plain_errors():
         dataset = open_dataset(Parameters.parse({"data": folder, "labels": labels, "cache": cache}))
         for side in size:
             for split in dataset.index["split"].unique():
@@ -75,10 +64,10 @@ def data_phantom(
     from cxrlib import phantom
     from cxrlib.config import check_arguments
 
-    with _plain_errors():
-        settings = _settings(setting)
-        check_arguments(phantom.generate, settings, "cxr data phantom", apart=("folder", "seed"))
-        typer.echo(phantom.generate(folder, seed=seed, **settings))
+    with plain_errors():
+        values = settings(setting)
+        check_arguments(phantom.generate, values, "cxr data phantom", apart=("folder", "seed"))
+        typer.echo(phantom.generate(folder, seed=seed, **values))
 
 
 @app.command()
@@ -90,17 +79,46 @@ def train(
     from cxrlib.config import RunConfig
     from cxrlib.experiment import run
 
-    with _plain_errors():
+    with plain_errors():
         values: Any = {}
         if config is not None:
             values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
             if not isinstance(values, dict):
                 raise ValueError(f"{config} must hold 'name: value' lines")
-        parameters = RunConfig.parse(values | _settings(setting))
+        parameters = RunConfig.parse(values | settings(setting))
         record = run(parameters)
+        if os.environ.get("RANK", "0") != "0":
+            return  # of the processes of accelerate launch one speaks
         last = record.history[-1]
         typer.echo(f"record {record.key}: test accuracy {last['test_accuracy']:.3f}, AUC {last['test_auc']:.3f}")
         typer.echo(str(parameters.store / record.key / "record.json"))
+
+
+@app.command()
+def sweep(
+    profile: Annotated[str, typer.Option(help="Parameter set: a file in profiles/.")] = "demo",
+    study: Annotated[list[str] | None, typer.Option(help="Only the runs of this notebook, such as 04_data_size; may repeat.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder in the COVIDx layout; default the phantoms of the profile.")] = None,
+    labels: Labels = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of run records.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address or file of a Dask scheduler; default a cluster on this machine.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time on this machine; default one per GPU or core.")] = None,
+    gpu: Annotated[bool | None, typer.Option(help="Take only workers with the resource GPU; default if there are any.")] = None,
+    setting: Setting = None,
+) -> None:
+    """Run what is missing of a profile, here or on a Dask cluster. Stop it with Ctrl-C; the same command goes on."""
+    from cxrlib import plan
+    from cxrlib.config import STUDIES, ParameterError
+    from cxrlib.sweep import run_all
+
+    with plain_errors():
+        for name in study or []:
+            if name not in STUDIES:
+                raise ParameterError(f"there is no study '{name}'; there are: {', '.join(STUDIES)}")
+        given = {"data": data or settings(setting).get("data") or plan.make_phantoms(profile), "labels": labels, "store": store}
+        overrides = settings(setting) | {name: value for name, value in given.items() if value is not None}
+        wanted = [run.config for run in plan.profile_runs(profile, **overrides) if not study or set(study) & set(run.studies)]
+        typer.echo(f"{len(run_all(wanted, workers, scheduler, gpu))} runs are recorded in {wanted[0].store}" if wanted else "nothing to run")
 
 
 @app.command()
@@ -113,27 +131,10 @@ def predict(
     """Score images with a recorded model, one line each. A score, not a diagnosis."""
     from cxrlib import predict as prediction
 
-    with _plain_errors():
+    with plain_errors():
         for line in prediction.predict_files(images, model, store, explain):
             typer.echo(line)
         typer.secho(DISCLAIMER, fg="yellow", err=True)
-
-
-@app.command()
-def runs(store: Store = Path("runs")) -> None:
-    """List the records of a store."""
-    from cxrlib.records import all_records
-
-    records = all_records(store)
-    for record in records:
-        c, last = record.config, record.history[-1]
-        size = c["images_per_class"] or "all"
-        typer.echo(
-            f"{record.key}  {record.data['name']:<12} {record.initialisation['name']:<10} {c['resize']:>4}/{c['crop']:<4}"
-            f"steps {c['schedule'][-1]:<6} mixup {c['mixup']:<6} per class {size!s:<5} seed {c['seed']:<3}"
-            f"accuracy {last['test_accuracy']:.3f}"
-        )
-    typer.echo(f"{len(records)} records in {store}")
 
 
 @app.command()
@@ -145,19 +146,5 @@ def book(
     """Execute the notebooks with papermill and render the book."""
     from cxrlib import book as pipeline
 
-    with _plain_errors():
+    with plain_errors():
         pipeline.build(profile, data=data, force=force)
-
-
-def _settings(settings: list[str] | None) -> dict[str, Any]:
-    """``NAME=VALUE`` texts as a dictionary, the values read as YAML."""
-    values = {}
-    for text in settings or []:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise ValueError(f"'{text}' is not NAME=VALUE, such as -p resize=64")
-        try:
-            values[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError(f"'{text}': the value is not YAML; lists look like [1, 2]") from None
-    return values

@@ -1,0 +1,289 @@
+"""The runs that a profile asks for: which are recorded, which are missing, and what they cost. Trains nothing."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxrlib.checksums import WeightsError
+from cxrlib.config import PHANTOM_FOLDER, STUDIES, ParameterError, Profile, RunConfig, Study, _unknown, check_arguments
+from cxrlib.initialisations import resolve_initialisation
+from cxrlib.processes import usable_cores
+from cxrlib.subsets import validation_split
+
+PAPER = "paper"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run and the notebooks that ask for it, by their names, in the order of the book."""
+
+    config: RunConfig
+    studies: tuple[str, ...]
+
+
+def profile_runs(profile: str, **overrides: Any) -> list[PlannedRun]:
+    """Every distinct run of a profile, in the order in which the book's notebooks ask for them.
+
+    Args:
+        profile: a file in ``profiles/``, without ``.yaml``.
+        overrides: parameters, each for every study that has it.
+
+    Raises:
+        ParameterError: unknown profile, or a parameter that is wrong or that no study has.
+    """
+    loaded = Profile.load(profile)
+    studies = {name: study for name, study in STUDIES.items() if issubclass(study, Study)}
+    known = list(dict.fromkeys(name for study in studies.values() for name in study.model_fields))
+    for name in overrides:
+        if name not in known:
+            raise ParameterError(f"profile '{profile}': {_unknown(name, known)}")
+    found: dict[str, tuple[RunConfig, list[str]]] = {}
+    for notebook, study in studies.items():
+        fitting = {name: value for name, value in overrides.items() if name in study.model_fields}
+        for config in study.parse(loaded.parameters(notebook, **fitting)).runs():
+            what = json.dumps([config.identity(), str(config.data), str(config.labels)], sort_keys=True)
+            asking = found.setdefault(what, (config, []))[1]
+            if notebook not in asking:
+                asking.append(notebook)
+    return [PlannedRun(config, tuple(asking)) for config, asking in found.values()]
+
+
+def phantom_folder(profile: str, root: Path = Path(".")) -> Path:
+    """Where the phantoms of a profile lie: a folder of its own if it asks for other phantoms than the default."""
+    return Path(f"{PHANTOM_FOLDER}-{profile}") if Profile.load(profile, root / "profiles").phantom else PHANTOM_FOLDER
+
+
+def make_phantoms(profile: str, root: Path = Path(".")) -> Path:
+    """Generate the phantoms of a profile unless they are there; returns their folder, relative to ``root``.
+
+    Only another set of phantoms is replaced, never anything else.
+    """
+    from cxrlib import phantom
+
+    settings = Profile.load(profile, root / "profiles").phantom
+    check_arguments(phantom.generate, settings, f"profiles/{profile}.yaml: phantom", apart=("folder",))
+    folder = phantom_folder(profile, root)
+    phantom.generate(root / folder, overwrite=True, **settings)
+    return folder
+
+
+def data_is_here(folder: Path) -> bool:
+    """Whether a data folder can be read without generating it."""
+    return (folder / "phantom.json").is_file() if folder.name.startswith(PHANTOM_FOLDER.name) else folder.is_dir()
+
+
+def plan(profile: str, throughput: float | None = None, **overrides: Any) -> pd.DataFrame:
+    """The runs of a profile with their state and cost.
+
+    No data, weights or network are needed. Without a data folder the ``paper`` profile is counted for the paper's data
+    set and any other for its phantoms, and no run counts as recorded.
+
+    Args:
+        profile: see :func:`profile_runs`.
+        throughput: TFLOP/s that a device sustains. If None, this machine is measured (:func:`cxrlib.costs.image_seconds`).
+        overrides: see :func:`profile_runs`; ``data`` is the folder that the runs are looked up for.
+
+    Returns:
+        One row per distinct run: ``key`` (None without data or weights), ``studies`` (tuple), ``init, arch, resize, crop,
+        schedule, mixup, images_per_class, seed``, ``recorded`` (bool), ``reason`` (why it cannot be started here, else
+        empty), ``steps``, ``training_images``, ``evaluated_images``, ``training_flops``, ``evaluation_flops``, ``hours``.
+        ``attrs['data']`` says what was counted.
+
+    Raises:
+        ParameterError: see :func:`profile_runs`. ValueError: if ``throughput`` is not positive, or an arch is unknown.
+    """
+    from cxrlib import costs
+
+    if throughput is not None and not throughput > 0:
+        raise ValueError(f"throughput {throughput} TFLOP/s is not positive; give what the device sustains, such as 100")
+    if "data" not in overrides and profile != PAPER and data_is_here(phantom_folder(profile)):
+        overrides["data"] = phantom_folder(profile)
+    given = "data" in overrides
+    data = _Data(profile, given)
+    rows = []
+    for planned in profile_runs(profile, **overrides):
+        config = planned.config
+        key, recorded, reason = data.state(config)
+        evaluated = data.evaluated_images(config)
+        flops = costs.image_flops(config.arch, config.image_channels, config.crop, config.freeze)
+        total = costs.run_cost(config, evaluated, flops)
+        seconds = total / (throughput * 1e12) if throughput else costs.run_cost(config, evaluated, costs.image_seconds(config))
+        row = {"key": key, "studies": planned.studies, "init": config.init, "arch": config.arch, "resize": config.resize, "crop": config.crop}
+        row |= {"schedule": config.schedule, "mixup": config.mixup, "images_per_class": config.images_per_class, "seed": config.seed}
+        row |= {"recorded": recorded, "reason": reason, "steps": config.schedule[-1]}
+        row |= {"training_images": config.schedule[-1] * config.batch_size}
+        row |= {"evaluated_images": costs.evaluation_count(config.schedule[-1], config.eval_every) * evaluated}
+        row |= {"training_flops": row["training_images"] * flops.train, "evaluation_flops": row["evaluated_images"] * flops.evaluate}
+        rows.append(row | {"hours": seconds / 3600})
+    table = pd.DataFrame(rows)
+    table.attrs["data"] = data.description
+    return table
+
+
+class _Data:
+    """What is known of the data of a plan: counts, and which runs are recorded."""
+
+    def __init__(self, profile: str, given: bool) -> None:
+        self.given = given
+        self.description = ""
+        self._validation: dict[tuple[float, int], int] = {}
+        if profile == PAPER:
+            from cxrlib import paper
+
+            self.train = {label: paper.training_images(label) for label in ("positive", "negative")}
+            self.test = 2 * paper.TEST_IMAGES_PER_CLASS
+            self.description = f"the paper's data set, COVIDx CXR-2 ({sum(self.train.values()):,} training and {self.test} test images)"
+        else:
+            from cxrlib import phantom
+
+            arguments = {name: p.default for name, p in inspect.signature(phantom.generate).parameters.items()}
+            arguments |= Profile.load(profile).phantom
+            self.train = {label: arguments[f"train_{label}"] for label in ("positive", "negative")}
+            self.test = 2 * arguments["test_per_class"]
+            self.description = f"the phantoms of this profile ({sum(self.train.values()):,} training and {self.test} test images)"
+
+    def _dataset(self, config: RunConfig):
+        """The data set of a run; None if none was given or its folder is not here."""
+        from cxrlib.experiment import open_dataset
+
+        if not self.given or not data_is_here(config.data):
+            return None
+        dataset = open_dataset(config)
+        counts = dataset.index["split"].value_counts()
+        self.test = int(counts["test"])
+        self.train = dataset.index.loc[dataset.index["split"] == "train", "label"].value_counts().to_dict()
+        self.description = f"{config.data} ({counts['train']:,} training and {self.test} test images)"
+        return dataset
+
+    def evaluated_images(self, config: RunConfig) -> int:
+        """Images scored at each evaluation: the test set, and validation images if the run holds some out."""
+        dataset = self._dataset(config)
+        if not config.validation_fraction:
+            return self.test
+        if dataset is None:
+            return self.test + round(config.validation_fraction * sum(self.train.values()))
+        wanted = config.validation_fraction, config.seed
+        if wanted not in self._validation:
+            self._validation[wanted] = int((validation_split(dataset.index, *wanted)["split"] == "validation").sum())
+        return self.test + self._validation[wanted]
+
+    def state(self, config: RunConfig) -> tuple[str | None, bool, str]:
+        """Key, whether the run is recorded, and why it cannot be started here (else empty)."""
+        from cxrlib.experiment import run_key
+        from cxrlib.records import load
+
+        reasons, weights, dataset = [], None, self._dataset(config)
+        try:
+            weights = resolve_initialisation(config.init, download=False)
+        except WeightsError as error:
+            reasons.append(_without_weights(config.init, error))
+        if dataset is None:
+            reasons.append("data folder not here")
+        elif config.images_per_class and config.images_per_class > min(self.train.values()):
+            reasons.append(f"fewer than {config.images_per_class} training images of a class")
+        if weights is None or dataset is None:
+            return None, False, "; ".join(reasons)
+        key = run_key(config, dataset.fingerprint, weights.sha256)
+        return key, load(config.store, key) is not None, "; ".join(reasons)
+
+
+def _without_weights(init: str, error: WeightsError) -> str:
+    from cxrlib.initialisations import TIMM_PREFIX, registry
+
+    named = init in registry() or init.startswith(TIMM_PREFIX)
+    return f"weights of {init} are not here" if named else str(error)
+
+
+def report(profile: str, throughput: float | None = None, every: bool = False, **overrides: Any) -> str:
+    """:func:`plan` as text: a line per study, resolution and schedule with totals, or with ``every`` a line per run."""
+    table = plan(profile, throughput, **overrides)
+    missing = table[~table["recorded"]]
+    scale, unit = (1e15, "PFLOP") if (table["training_flops"] + table["evaluation_flops"]).sum() > 1e16 else (1e12, "TFLOP")
+    table = table.assign(flops=(table["training_flops"] + table["evaluation_flops"]) / scale, study=table["studies"].map(lambda s: _words(s[0])))
+    table = table.assign(pixels=table["resize"].map("{:>4}".format) + "/" + table["crop"].astype(str), left=table["hours"].where(~table["recorded"], 0))
+    lines = [" ".join(Profile.load(profile).description.split()), ""]
+    lines += [_listed(table, unit) if every else _grouped(table, unit), ""]
+    lines.append(f"{len(table)} distinct runs: {len(table) - len(missing)} recorded, {len(missing)} missing")
+    if not every:
+        lines += [f"  {line}" for line in _shared(table)]
+    reasons = missing["reason"].str.split("; ").explode()
+    lines += [f"  {count} of the missing: {reason}" for reason, count in reasons[reasons.astype(bool)].value_counts().items()]
+    lines.append(f"Counted for {table.attrs['data']}. FLOPs: forward and backward of training, forward of evaluation; a multiply-add is two.")
+    if throughput:
+        lines.append(f"Hours: on one device that sustains {throughput:g} TFLOP/s, which is a part of what its maker states.")
+    else:
+        lines.append(_machine(float(missing["hours"].sum())))
+    return "\n".join(lines)
+
+
+def _words(notebook: str) -> str:
+    return notebook.partition("_")[2].replace("_", " ")
+
+
+def _machine(left: float) -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"Hours: measured on this machine's {torch.cuda.get_device_name()}, one run at a time, images at hand."
+    cores = usable_cores()
+    text = "Hours: of one thread, from a few steps measured on this machine with random images; other work slowed them down too."
+    return f"{text}\nThe missing runs, {cores} at a time on its {cores} cores: about {left / cores:,.2g} hours."
+
+
+def _grouped(table: pd.DataFrame, unit: str) -> str:
+    columns = ["study", "resize/crop", "schedule", "runs", "recorded", "missing", "steps", "training images", "evaluated", unit, "hours", "hours left"]
+    rows = []
+
+    def add(first: list[str], part: pd.DataFrame) -> None:
+        recorded = int(part["recorded"].sum())
+        counts = [len(part), recorded, len(part) - recorded, *(int(part[c].sum()) for c in ("steps", "training_images", "evaluated_images"))]
+        rows.append([*first, *(f"{count:,}" for count in counts), *(_number(part[c].sum()) for c in ("flops", "hours", "left"))])
+
+    for study, of_study in table.groupby("study", sort=False):
+        for (pixels, schedule), part in of_study.groupby(["pixels", "schedule"], sort=False):
+            add([study, pixels, "-".join(map(str, schedule))], part)
+        if of_study.groupby(["pixels", "schedule"]).ngroups > 1:
+            add([study, "all", ""], of_study)
+    add(["total", "", ""], table)
+    return aligned(columns, rows, left=3)
+
+
+def _listed(table: pd.DataFrame, unit: str) -> str:
+    columns = ["key", "state", "studies", "init", "resize/crop", "schedule", "mixup", "per class", "seed", "steps", unit, "hours", "why"]
+    rows = []
+    for row in table.itertuples():
+        numbers = [str(row.steps), _number(row.flops), _number(row.hours)]
+        size = "all" if pd.isna(row.images_per_class) else f"{row.images_per_class:.0f}"
+        rows.append([
+            row.key or "-", "recorded" if row.recorded else "missing", ", ".join(map(_words, row.studies)), row.init, row.pixels,
+            "-".join(map(str, row.schedule)), row.mixup, size, str(row.seed), *numbers, row.reason,
+        ])  # fmt: skip
+    return aligned(columns, rows, left=7, last_left=True)
+
+
+def _shared(table: pd.DataFrame) -> list[str]:
+    """How many runs each study asks for, and how many of them an earlier one asks for too."""
+    lines = []
+    for study in dict.fromkeys(study for studies in table["studies"] for study in studies):
+        asked = [studies for studies in table["studies"] if study in studies]
+        again = sum(studies[0] != study for studies in asked)
+        lines.append(f"{_words(study)}: {len(asked)}" + (f", of which {again} are above already" if again else ""))
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def aligned(columns: list[str], rows: list[list[str]], left: int, last_left: bool = False) -> str:
+    """A table as text: the first ``left`` columns (and the last) flush left, the others flush right."""
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    flush = [i < left or (last_left and i == len(columns) - 1) for i in range(len(columns))]
+    lines = [[text.ljust(w) if f else text.rjust(w) for text, w, f in zip(row, widths, flush, strict=True)] for row in [columns, *rows]]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
