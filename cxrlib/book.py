@@ -23,7 +23,6 @@ from cxrlib.book_notebooks import BookError, execute, folder_state, minutes, pac
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cxrlib.config import Profile
 
 LOADING_ATTRIBUTES = {"src", "srcset", "data", "poster", "background", "xlink:href"}
 LOADING_LINKS = {"stylesheet", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "icon", "shortcut", "manifest"}
@@ -112,19 +111,15 @@ class _Stages:
         return "\n".join([*rows, f"  {'total':<{width}}  {minutes(sum(self.seconds.values())):>6}"])
 
 
-def _prepare_data(profile_name: str, profile: Profile, data: Path | None, root: Path) -> tuple[str, dict[str, str]]:
+def _prepare_data(profile: str, data: Path | None, root: Path) -> tuple[str, dict[str, str]]:
     """Path to inject into the notebooks, and the state of that folder; makes the phantoms if no folder was given."""
     if data is not None:
         if not (root / data).is_dir():
             raise BookError(f"DATA: there is no folder '{data}'; give a folder in the COVIDx layout (see README, Real data)")
         return str(data), {str(root / data): folder_state(root / data)}
-    from cxrlib import phantom
-    from cxrlib.config import check_arguments
+    from cxrlib.plan import make_phantoms
 
-    check_arguments(phantom.generate, profile.phantom, f"profiles/{profile_name}.yaml: phantom", apart=("folder",))
-    folder = Path("data/phantom" if not profile.phantom else f"data/phantom-{profile_name}")
-    # Kept if it is the same set; only another set of phantoms is replaced, never anything else.
-    phantom.generate(root / folder, overwrite=True, **profile.phantom)
+    folder = make_phantoms(profile, root)
     return str(folder), {str(root / folder): folder_state(root / folder)}
 
 
@@ -208,7 +203,7 @@ def build(
     lock.parent.mkdir(parents=True, exist_ok=True)
     with _waiting(FileLock(lock)):
         with stages.stage("data"):
-            folder, states = _prepare_data(profile, chosen, data, root)
+            folder, states = _prepare_data(profile, data, root)
         about = {"profile": profile, "data": "phantoms" if data is None else Path(folder).resolve().name}
         templates = sorted((root / "notebooks").glob("*.ipynb"))
         for template in templates:

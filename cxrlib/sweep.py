@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cxrlib.config import RunConfig
@@ -41,7 +42,7 @@ def run_all(
         configs: runs; one that occurs twice is run once.
         workers: processes on this machine, one run each; by default one per GPU, or one per core. With 1 the runs take
             place in this process.
-        scheduler: address of a Dask scheduler whose workers take the runs, such as 'tcp://node1:8786'.
+        scheduler: a Dask scheduler whose workers take the runs: its address, such as 'tcp://node1:8786', or its file.
         gpu: take only workers that declare the resource GPU, one run for each GPU; by default if there are any.
         weights: also run again what is recorded without its weights.
 
@@ -198,7 +199,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator[tuple[Any, int | No
 
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout=30)
+            client = Client(timeout=30, **({"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}))
         except (OSError, ValueError) as error:
             raise ConnectionError(f"no Dask scheduler answers at {scheduler} ({type(error).__name__}); start one with: dask scheduler") from None
         with client:
@@ -220,7 +221,7 @@ def _local_cluster(workers: int):
         return {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "silence_logs": 50} | device
 
     specification = {number: {"cls": Nanny, "options": options(number)} for number in range(workers)}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}}
     return SpecCluster(workers=specification, scheduler=scheduler, silence_logs=50)
 
 

@@ -93,9 +93,10 @@ class Chaos:
     def wait_for(self, condition, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not condition():
-            if time.monotonic() > end:
+            failed = "driver" in self.parts and self.parts["driver"].poll() not in (None, 0)
+            if failed or time.monotonic() > end:
                 logs = "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log")))
-                raise TimeoutError(f"not within {seconds:.0f} s; {self.look()} of {self.runs} runs recorded\n{logs}")
+                raise RuntimeError(f"{'the driver failed' if failed else 'too slow'}, not within {seconds:.0f} s; {self.look()} of {self.runs} runs recorded\n{logs}")
             self.look()
             time.sleep(0.05)
 
