@@ -204,7 +204,7 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
     record = Record(
         key=key,
         protocol_version=PROTOCOL_VERSION,
-        config=config.identity(),
+        config=config.identity() | {"init": initialisation.name},  # of a file its name, not where it lies
         data={
             "name": dataset.folder.resolve().name,
             "fingerprint": dataset.fingerprint,

@@ -11,27 +11,20 @@ import torch
 from cxrlib import DISCLAIMER
 from cxrlib.images import squared
 from cxrlib.model import normalise
-from cxrlib.records import Record, load, load_model
+from cxrlib.records import Record, load_model
+from cxrlib.store import find
 
 
 def find_record(model: str, store: Path) -> tuple[Record, Path]:
     """The record that ``model`` names (a key, its first digits, or a folder of a store) and its store.
 
     Raises:
-        ValueError: if none or several fit.
+        ValueError: if none or several fit, or the record is damaged.
     """
     path = Path(model)
     if (path / "record.json").is_file():
-        store, keys = path.parent, [path.name]
-    else:
-        keys = sorted(found.parent.name for found in Path(store).glob(f"{model}*/record.json"))
-    if len(keys) != 1:
-        known = f"{len(keys)} fit" if keys else "none fits"
-        raise ValueError(f"model '{model}': {known} in {store}; 'cxr runs --store {store}' lists the keys")
-    record = load(store, keys[0])
-    if record is None:
-        raise ValueError(f"the record {store / keys[0]} is damaged; delete it and run it again")
-    return record, store
+        store, model = path.parent, path.name
+    return find(store, model), Path(store)
 
 
 def predict_files(files: list[Path], model: str, store: Path = Path("runs"), explain: Path | None = None) -> Iterator[str]:

@@ -6,6 +6,7 @@ A store is a folder with a folder per run, named by the run's key (:mod:`cxrlib.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,8 +113,8 @@ def held(store: Path, key: str, create: bool = True) -> Iterator[bool]:
     """Hold the lock of a run without waiting for it; False if another process has it.
 
     Args:
-        create: make the lock file if there is none. Otherwise a lock without a file counts as held by nobody, and one
-            that may not be opened as held by somebody.
+        create: make the lock file if there is none. Otherwise a lock without a file, or on a read-only disk, counts as
+            held by nobody, and one that may not be opened as held by somebody.
 
     Raises:
         OSError: if ``create`` and the store cannot be written.
@@ -132,7 +133,7 @@ def held(store: Path, key: str, create: bool = True) -> Iterator[bool]:
     except OSError as error:
         if create:
             raise OSError(error.errno, f"cannot write {store} ({error.strerror}); free space or choose another store") from None
-        free = False
+        free = error.errno == errno.EROFS
     try:
         yield free
     finally:
