@@ -9,7 +9,7 @@ BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment lint
+.PHONY: book test clean lock environment venv lint soak
 
 book: environment
 	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)")
@@ -26,12 +26,21 @@ environment: $(STAMP)
 $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is too old: Python 3.11 or later is needed; name one with make PYTHON=python3.12 …" >&2; exit 1; }
-	@echo "Making .venv from requirements.lock (some minutes, several GB with CUDA libraries) …"
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(STAMP)
+	@$(PYTHON) tools/locked.py .venv.lock $(MAKE) --no-print-directory venv
+
+# Under the lock, once more only if nobody made it meanwhile.
+venv:
+	@test -e $(STAMP) || { \
+	  echo "Making .venv from requirements.lock (some minutes, several GB with CUDA libraries) …" && \
+	  rm -rf .venv && \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . && \
+	  touch $(STAMP); }
+
+# Kills workers, driver and scheduler of a sweep at random, 50 times, and compares what is left with a sequential sweep.
+soak: environment
+	@PYTHONPATH=tests $(BIN)/python tests/chaos.py --kills 50 --runs 120
 
 # Needs uv; writes the versions and checksums for every platform. Commit the result with pyproject.toml.
 lock:

@@ -7,6 +7,7 @@
 ``{cxr-figure} NOTEBOOK NAME``  a figure of an executed notebook, on another page
 ``{cxr-table} initialisations`` where weights come from, from :mod:`cxrlib.initialisations`
 ``{cxr-table} executions``      notebooks, profile, data and execution time of this copy
+``{cxr-table} plan``            what the paper's grid costs, from :mod:`cxrlib.plan`
 ``{cxr-table} profiles``        the files in ``profiles/``
 ``{cxr-table} versions``        Python and the direct dependencies
 ==============================  =====================================================================================
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -149,6 +151,19 @@ def _initialisation_rows(_: Path) -> list[list[str]]:
     return table()
 
 
+def _plan_rows(root: Path) -> list[list[str]]:
+    from cxrlib.plan import plan
+
+    with contextlib.chdir(root):
+        table = plan("paper", throughput=100.0).assign(flops=lambda runs: runs["training_flops"] + runs["evaluation_flops"])
+    rows = [["Crop (px)", "Runs", "Optimiser steps", "Training images", "PFLOP", "GPU-hours"]]
+    groups = [*table.groupby("crop"), ("all", table)]
+    for crop, part in groups:
+        counts = [f"{part[name].sum():,.0f}" for name in ("steps", "training_images")]
+        rows.append([str(crop), str(len(part)), *counts, f"{part['flops'].sum() / 1e15:,.0f}", f"{part['hours'].sum():.1f}"])
+    return rows
+
+
 class TableDirective(SphinxDirective):
     """A table made from files when the page is built."""
 
@@ -160,6 +175,7 @@ class TableDirective(SphinxDirective):
             "choices": _choice_rows,
             "initialisations": _initialisation_rows,
             "executions": _execution_rows,
+            "plan": _plan_rows,
             "profiles": _profile_rows,
             "versions": _version_rows,
         }

@@ -6,6 +6,7 @@ Scheduler, workers and driver are processes of their own, started as a user woul
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -14,8 +15,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-import yaml
 
 from cxrlib.config import Performance
 from cxrlib.records import Record, all_records
@@ -51,12 +50,13 @@ class Chaos:
     def start(self, name: str) -> None:
         address = self.folder / "scheduler.json"
         dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+        dask += ["--dashboard-address", "127.0.0.1:0"]
         if name == "scheduler":
             address.unlink(missing_ok=True)
             command = [*dask, "--scheduler-file", str(address)]
         elif name == "driver":
             values = self.settings | {"store": self.store}
-            chosen = [f"-p{key}={yaml.safe_dump(str(value) if isinstance(value, Path) else value, default_flow_style=True).splitlines()[0]}" for key, value in values.items()]
+            chosen = [f"-p{key}={json.dumps(value, default=str)}" for key, value in values.items()]
             command = [sys.executable, "-m", "cxrlib", "sweep", "--profile", "tiny", "--study", "03_test_performance", "--scheduler", str(address), *chosen]
         else:
             # Without a nanny, so that a killed worker stays away until another is started.
@@ -133,9 +133,11 @@ def soak(kills: int, runs: int, seed: int) -> dict[str, int]:
         data = write_folder(folder / "made")
         settings = {"data": data, "cache": folder / "cache", "resize": 36, "crop": 32, "batch_size": 8, "base_lr": 0.02, "device": "cpu"}
         with Chaos(folder, settings | {"arch": "resnetv2_laptop", "image_channels": 1}, runs) as chaos:
-            chaos.wait_for(chaos.look, 120)
             while chaos.restarts < kills:
-                time.sleep(generator.uniform(0.5, 6))
+                # Each kill hits a sweep that is going again: a run was finished since the last one, another is under way.
+                before = len(chaos.seen)
+                chaos.wait_for(lambda before=before: chaos.look() > before, 300)
+                time.sleep(generator.uniform(0, 2))
                 victim = generator.choice(["worker-0", "worker-1", "worker-0", "worker-1", "driver", "scheduler"])
                 print(f"kill {chaos.restarts + 1}/{kills}: {victim}; {chaos.look()}/{runs} runs recorded", flush=True)
                 if chaos.parts["driver"].poll() == 0 and len(chaos.seen) == runs:
@@ -148,7 +150,7 @@ def soak(kills: int, runs: int, seed: int) -> dict[str, int]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=soak.__doc__)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--runs", type=int, default=150)
+    parser.add_argument("--runs", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     result = soak(arguments.kills, arguments.runs, arguments.seed)
