@@ -93,11 +93,14 @@ def gc(
 ) -> None:
     """Find what no record needs: damaged records, temporary files, checkpoints of finished runs, locks nobody holds."""
     with plain_errors():
-        from cxrlib.garbage import garbage
+        from cxrlib.garbage import UNHELD, garbage
 
         found, busy = garbage(store, delete=yes, weights=weights, unfinished=unfinished, days=days)
         for item in found:
-            typer.echo(f"{item.bytes:>12,} bytes  {item.path}  {item.reason}")
+            if item.reason != UNHELD:
+                typer.echo(f"{item.bytes:>12,} bytes  {item.path}  {item.reason}")
+        if locks := sum(item.reason == UNHELD for item in found):
+            typer.echo(f"{locks:>12,} times  {store / '.KEY.lock'}  {UNHELD}")
         if busy:
             typer.echo(f"{len(busy)} runs are under way and are left alone: {', '.join(busy)}")
         total = f"{len(found)} files, {sum(item.bytes for item in found):,} bytes"
@@ -145,8 +148,8 @@ def plan(
 ) -> None:
     """Count the runs of a profile: recorded, missing, steps, images, FLOPs, hours. Trains and downloads nothing."""
     with plain_errors():
-        from cxrlib import plan as planning
+        from cxrlib.plan_report import report
 
         given = {"data": data, "labels": labels, "store": store}
         overrides = settings(setting) | {name: value for name, value in given.items() if value is not None}
-        typer.echo(planning.report(profile, throughput, every, **overrides))
+        typer.echo(report(profile, throughput, every, **overrides))

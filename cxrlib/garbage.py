@@ -10,6 +10,8 @@ from pathlib import Path
 from cxrlib.records import KEY, load
 from cxrlib.store import held
 
+UNHELD = "lock that nobody holds"
+
 
 @dataclass(frozen=True)
 class Garbage:
@@ -90,6 +92,6 @@ def garbage(
                 # Whoever waits for this lock finds its file unlinked and takes a new one (filelock from 3.21 on).
                 lock.unlink(missing_ok=True)
             if key in locks:
-                items.append(Garbage(lock, 0, "lock that nobody holds"))
+                items.append(Garbage(lock, 0, UNHELD))
             found += items
     return found, busy

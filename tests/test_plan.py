@@ -11,6 +11,7 @@ from cxrlib import costs, experiment, phantom, plan, train
 from cxrlib.checksums import WeightsError
 from cxrlib.config import DataSize, GradCam, ParameterError, Performance, Profile, RunConfig, Sensitivity
 from cxrlib.model import create_model
+from cxrlib.plan_report import report
 
 SENSITIVITY, PERFORMANCE, SIZE, CAM = "02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "05_grad_cam"
 
@@ -158,9 +159,11 @@ def test_recorded_runs_are_found_by_their_key(small_profile):
     after = plan.plan("small", throughput=1, **small_profile)
     assert after.loc[after["recorded"], "key"].tolist() == [record.key]
     assert after["key"].tolist() == before["key"].tolist()
-    text = plan.report("small", throughput=1, **small_profile)
+    text = report("small", throughput=1, **small_profile)
     assert "3 distinct runs: 1 recorded, 2 missing" in text
     assert "data size: 2, of which 1 are above already" in text
+    (total,) = [line.split() for line in text.splitlines() if line.startswith("total")]
+    assert float(total[-1]) == pytest.approx(float(total[-2]) * 2 / 3, rel=0.02)  # three runs alike, two left
 
 
 def test_validation_images_and_too_small_classes_are_counted(small_profile, one_run):
@@ -203,12 +206,12 @@ def test_a_throughput_is_positive(no_data, throughput):
 
 
 def test_report_is_aligned_and_complete(no_data):
-    lines = plan.report("paper", throughput=100).splitlines()
+    lines = report("paper", throughput=100).splitlines()
     start, end = next(i for i, line in enumerate(lines) if line.startswith("study")), lines.index("", 3)
     table = lines[start:end]
     assert len({len(line) for line in table}) == 1
     assert table[-1].split()[:4] == ["total", "87", "0", "87"]
     groups = [line for line in table[1:-1] if "/" in line]
     assert sum(int(line.split()[-9]) for line in groups) == 87
-    listed = plan.report("paper", throughput=100, every=True).splitlines()
+    listed = report("paper", throughput=100, every=True).splitlines()
     assert sum(" missing " in line for line in listed if not line.startswith("87")) == 87

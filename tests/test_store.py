@@ -298,6 +298,7 @@ def test_what_the_store_has_is_never_overwritten(three, tmp_path):
         result = store.import_table(path, folder)
     assert (result.kept, result.added, list(result.refused)) == ([first], [second], [third])
     assert "being computed" in result.refused[third]
+    assert not (folder / f".{first}.lock").exists()  # nor is it locked for nothing
     after = (folder / first / "record.json").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert records.has_weights(found[first], folder)
