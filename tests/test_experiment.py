@@ -158,3 +158,12 @@ def test_a_killed_run_goes_on_from_its_checkpoint(one_run, tmp_path):
     assert resumed.predictions == whole.predictions
     assert resumed.history == whole.history
     assert not list(one_run["store"].glob("*/checkpoint.safetensors"))
+
+
+def test_tensorboard_curves_are_written_only_if_asked_for(one_run):
+    quiet = run(one_run, progress=False)
+    assert not (one_run["store"] / "tensorboard").exists()
+    shutil.rmtree(one_run["store"] / quiet.key)
+    tracked = run(one_run | {"tracker": "tensorboard"}, progress=False)
+    assert tracked.key == quiet.key and tracked.predictions == quiet.predictions
+    assert list((one_run["store"] / "tensorboard" / tracked.key).rglob("events.out.tfevents.*"))
