@@ -138,7 +138,7 @@ def soak(kills: int, runs: int, seed: int) -> dict[str, int]:
                 before = len(chaos.seen)
                 chaos.wait_for(lambda before=before: chaos.look() > before, 300)
                 time.sleep(generator.uniform(0, 2))
-                victim = generator.choice(["worker-0", "worker-1", "worker-0", "worker-1", "driver", "scheduler"])
+                victim = generator.choice(["worker-0", "worker-1"] * 3 + ["driver", "driver", "scheduler"])
                 print(f"kill {chaos.restarts + 1}/{kills}: {victim}; {chaos.look()}/{runs} runs recorded", flush=True)
                 if chaos.parts["driver"].poll() == 0 and len(chaos.seen) == runs:
                     raise SystemExit(f"the sweep ended after {chaos.restarts} kills; give it more --runs")
