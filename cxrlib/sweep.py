@@ -6,16 +6,18 @@ be killed at any time: the same call goes on with what is missing. See the book'
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cxrlib.checksums import WeightsError
 from cxrlib.config import RunConfig
 from cxrlib.experiment import describe, image_sets, key_of, open_dataset, run
 from cxrlib.processes import main_hidden, usable_cores
@@ -47,26 +49,49 @@ def run_all(
         weights: also run again what is recorded without its weights.
 
     Raises:
-        RunsFailedError: after the last run, listing what failed and why.
+        RunsFailedError: after the last run, listing what failed and why, also for lack of initial weights.
         ConnectionError: if no scheduler answers at the address.
     """
-    keys = [key_of(config) for config in configs]
-    tasks = _Tasks({key: config for key, config in zip(keys, configs, strict=True)}, weights)
+    found, refused = _keys(configs)
+    tasks = _Tasks(dict(found), weights)
     print(f"{len(tasks.configs)} runs: {len(tasks.records)} recorded, {len(tasks.missing)} to do", file=sys.stderr, flush=True)
-    if tasks.missing:
-        workers = min(workers or _gpus() or usable_cores(), len(tasks.missing))
-        if scheduler is None and workers == 1:
+    workers = min(workers or _gpus() or usable_cores(), len(tasks.missing))
+    try:
+        if tasks.missing and scheduler is None and workers == 1:
             for key, config in tasks.missing.items():
-                threads = config.threads or usable_cores()
-                tasks.finish(key, lambda key=key, config=config, threads=threads: run_one(config, key, threads, weights, len(tasks.missing) == 1))
-        else:
-            for config in tasks.missing.values():
-                image_sets(config, open_dataset(config))  # fill the image cache once, before workers ask for it side by side
+                tasks.finish(key, functools.partial(run_one, config, key, usable_cores(), weights, len(tasks.missing) == 1))
+        elif tasks.missing:
+            _fill_caches(tasks.missing.values())
             with _client(scheduler, workers) as (client, threads):
                 _submit(client, tasks, threads, gpu)
-    if tasks.failures:
-        raise RunsFailedError(f"{len(tasks.failures)} of {len(tasks.missing)} runs failed:\n" + "\n".join(tasks.failures.values()))
-    return [tasks.records[key] for key in keys]
+    except BaseException:
+        done = sum(key in tasks.records for key in tasks.missing)
+        print(f"stopped after {done} of {len(tasks.missing)} runs; the same command goes on", file=sys.stderr, flush=True)
+        raise
+    failures = [*tasks.failures.values(), *refused]
+    if failures:
+        raise RunsFailedError(f"{len(failures)} of {len(tasks.missing) + len(refused)} runs failed:\n" + "\n".join(failures))
+    return [tasks.records[key] for key, _ in found]
+
+
+def _keys(configs: list[RunConfig]) -> tuple[list[tuple[str, RunConfig]], list[str]]:
+    """Keys with their configs, and why some have none: initial weights that are not here, or do not fit."""
+    found, refused = [], {}
+    for config in configs:
+        try:
+            found.append((key_of(config), config))
+        except WeightsError as error:
+            refused[describe(config)] = f"{describe(config)}: {error}"
+    return found, list(refused.values())
+
+
+def _fill_caches(configs: Iterable[RunConfig]) -> None:
+    """Resize all images once, before workers ask for them side by side."""
+    for config in configs:
+        try:
+            image_sets(config, open_dataset(config))
+        except ValueError:
+            pass  # such as too few images for its training set: the run itself will say so
 
 
 def run_one(config: RunConfig, key: str, threads: int | None, weights: bool = False, progress: bool = False) -> Record:
@@ -170,8 +195,6 @@ def _submit(client, tasks: _Tasks, threads: int | None, gpu: bool | None) -> Non
             future.release()
     except BaseException:
         client.cancel(list(futures))
-        done = len(tasks.records) - len(tasks.configs) + len(tasks.missing)
-        print(f"stopped after {done} of {len(tasks.missing)} runs; the same command goes on", file=sys.stderr, flush=True)
         raise
     finally:
         ended.set()

@@ -1,11 +1,40 @@
 """Many runs: each once, in order, in any number of processes, whatever is killed meanwhile."""
 
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
 import pytest
 from chaos import Chaos
+from safetensors import safe_open
 
 from cxrlib import records, sweep
 from cxrlib.config import Performance, RunConfig
 from cxrlib.sweep import RunsFailedError, run_all
+
+
+def left_running(group: int) -> list[str]:
+    """Processes of a process group that still run ten seconds on; zombies do not."""
+    for _ in range(100):
+        left = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                    left.append(" ".join(process.cmdline()))
+        if not left:
+            break
+        time.sleep(0.1)
+    return left
+
+
+def checkpoint_step(path):
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["progress"])["step"]
 
 
 def test_run_all_keeps_the_order_and_runs_each_once(one_run, capsys):
@@ -41,6 +70,33 @@ def test_a_failed_run_leaves_its_traceback_on_a_cluster_too(one_run, capsys):
         run_all([bad, good], workers=2)
     assert 'train.py", line' in capsys.readouterr().err
     assert len(records.all_records(one_run["store"])) == 1
+
+
+def test_a_run_that_cannot_begin_does_not_stop_the_others_either(one_run, tmp_path):
+    good = RunConfig.parse(one_run | {"seed": 3})
+    greedy, lacking = RunConfig.parse(one_run | {"images_per_class": 99}), RunConfig.parse(one_run | {"init": str(tmp_path / "gone.safetensors")})
+    with pytest.raises(RunsFailedError, match="2 of 3 runs failed") as failed:
+        run_all([greedy, lacking, good], workers=2)
+    assert "99 is more than the 12" in str(failed.value) and "gone.safetensors" in str(failed.value)
+    assert len(records.all_records(one_run["store"])) == 1
+
+
+def test_ctrl_c_stops_everything_and_the_next_call_goes_on(one_run, tmp_path):
+    settings = one_run | {"schedule": [1, 300, 400, 500], "eval_every": 250, "checkpoint_every": 5, "inits": ["random"], "seeds": [0, 1]}
+    chosen = [f"-p{name}={json.dumps(value, default=str)}" for name, value in settings.items()]
+    command = [sys.executable, "-m", "cxrlib", "sweep", "--profile", "tiny", "--study", "03_test_performance", "--workers", "2", *chosen]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        while len(list(one_run["store"].glob("*/checkpoint.safetensors"))) < 2 and driver.poll() is None:
+            time.sleep(0.05)
+        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the driver and its workers
+        _, said = driver.communicate(timeout=60)
+    assert "stopped after 0 of 2 runs; the same command goes on" in said
+    assert driver.returncode not in (0, -9)
+    assert not left_running(driver.pid)
+    short = Performance.parse(settings)
+    steps = [checkpoint_step(path) for path in one_run["store"].glob("*/checkpoint.safetensors")]
+    assert len(steps) == 2 and all(0 < step < 500 for step in steps)
+    assert len(run_all(short.runs(), workers=2)) == 2
 
 
 def test_a_store_filled_elsewhere_is_used_without_training(one_run, tmp_path, monkeypatch):
