@@ -9,7 +9,7 @@ BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak
+.PHONY: book test clean lock environment venv lint soak upstream
 
 book: environment
 	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)")
@@ -41,6 +41,10 @@ venv:
 # Kills workers, driver and scheduler of a sweep at random, 50 times, and compares what is left with a sequential sweep.
 soak: environment
 	@PYTHONPATH=tests $(BIN)/python tests/chaos.py --kills 50 --runs 120
+
+# The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
+upstream: environment
+	@$(BIN)/cxr upstream
 
 # Needs uv; writes the versions and checksums for every platform. Commit the result with pyproject.toml.
 lock:

@@ -122,6 +122,28 @@ def sweep(
 
 
 @app.command()
+def upstream(
+    name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; default both.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for weights, records, images and checkpoints.")] = Path(".cache/upstream"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Pretrainings at a time; default as many as there are cores.")] = None,
+) -> None:
+    """Pretrain on fractals again (about an hour for both on two cores). Stop it with Ctrl-C; the same command goes on."""
+    from cxrlib.processes import run_tasks, usable_cores
+    from cxrlib.upstream import UPSTREAMS, build
+
+    with plain_errors():
+        names = name or list(UPSTREAMS)
+        for unknown in set(names) - set(UPSTREAMS):
+            raise ValueError(f"there is no upstream '{unknown}'; there are: {', '.join(UPSTREAMS)}")
+        at_once = min(workers or usable_cores(), len(names))
+        threads = max(1, usable_cores() // at_once)
+        tasks = [(each, out, out, None, threads, 1) for each in names]
+        for record in run_tasks(build, tasks, at_once):
+            where = out / f"{record['name']}.safetensors"
+            typer.echo(f"{where}: {100 * record['held_out_accuracy']:.1f} % of unseen images right; use it with -p init={where}")
+
+
+@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files of any supported format.")],
     model: Annotated[str, typer.Option(help="Key of a record, its first digits, or its folder.")],

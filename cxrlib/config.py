@@ -180,6 +180,19 @@ class RunConfig(OneSetting):
         return {name: value for name, value in values.items() if name not in self.ADDED or value != defaults[name].default}
 
 
+class UpstreamStudy(Parameters):
+    """Parameters of notebook 00, upstream data and what transfers."""
+
+    results: Path = Field(Path("results/upstream.parquet"), description="table of records of the transfer study")
+    probes: Path = Field(Path("results/probe.parquet"), description="table of linear probes on real X-rays")
+    seed: Seed = Field(0, description="of the fractals shown")
+    examples: int = Field(8, ge=2, le=12, description="fractal classes shown")
+    inits: tuple[str, ...] = Field(("random", "fractal-s", "fractal-m"), min_length=1, description="what is probed")
+    probe_images: int = Field(128, ge=2, description="training images per class of a linear probe")
+    probe_seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
+    crop: int = Field(48, ge=16, description="size at which layers are probed, in pixels")
+
+
 class Exploration(Parameters):
     """Parameters of notebook 01, data exploration."""
 
@@ -265,6 +278,7 @@ class GradCam(Study, OneSetting):
 
 
 STUDIES: dict[str, type[Parameters]] = {
+    "00_upstream": UpstreamStudy,
     "01_data_exploration": Exploration,
     "02_hyperparameter_sensitivity": Sensitivity,
     "03_test_performance": Performance,

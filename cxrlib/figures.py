@@ -66,21 +66,29 @@ def count_bars(counts: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def grid_panels(table: pd.DataFrame, x: str, panels: str, lines: str, title: str, xlabel: str, names: dict | None = None) -> Figure:
-    """Accuracy with intervals along one axis of a grid, a panel and a line for two others (Figure 4)."""
+def grid_panels(
+    table: pd.DataFrame, x: str, panels: str, lines: str, title: str, xlabel: str, names: dict | None = None, value: str = "accuracy"
+) -> Figure:
+    """An estimate with its interval along one axis of a grid, a panel and a line for two others (Figure 4).
+
+    Args:
+        table: columns ``x``, ``panels``, ``lines``, and ``value`` with :class:`~cxrlib.estimates.Estimate` objects.
+        names: how to write the values of ``x``.
+        value: column that is drawn, and what the y axis is called.
+    """
     values, facets, groups = (list(dict.fromkeys(table[column])) for column in (x, panels, lines))
-    figure, axes = plt.subplots(1, len(facets), figsize=(4 * len(facets) + 0.4, 3.9), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(facets), figsize=(4 * len(facets) + 1.6, 3.9), sharey=True, squeeze=False)
     for ax, facet in zip(axes[0], facets, strict=True):
         for position, group in enumerate(groups):
             chosen = table[(table[panels] == facet) & (table[lines] == group)].set_index(x)
             present = [v for v in values if v in chosen.index]
             offsets = np.array([values.index(v) for v in present]) + 0.08 * (position - (len(groups) - 1) / 2)
-            estimates = [chosen.at[v, "accuracy"] for v in present]
+            estimates = [chosen.at[v, value] for v in present]
             estimate_errors(ax, offsets, estimates, label=str(group), color=PALETTE[position], marker=MARKERS[position], markersize=6)
         ax.set_xticks(range(len(values)), [(names or {}).get(v, str(v)) for v in values])
         ax.set(xlabel=xlabel, title=f"{panels}: {facet}")
-    axes[0][0].set_ylabel("test accuracy (95 % interval)")
-    axes[0][-1].legend(title=lines)
+    axes[0][0].set_ylabel(f"test {value} (95 % interval)")
+    axes[0][-1].legend(title=lines, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(title)
     return figure
 

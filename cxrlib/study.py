@@ -131,30 +131,51 @@ def auc_difference(first: list[Record], second: list[Record], resamples: int = 1
     Returns:
         Difference in [-1, 1]; NaN if the test set lacks a class.
     """
+    table = first[0].table()
+    scores = np.stack([[record.table()["logit"].to_numpy(float) for record in arm] for arm in (first, second)])
+    return auc_contrast(scores, table["label"].to_numpy(), table["patient_id"].to_numpy(), (1, -1), resamples, seed)
+
+
+def auc_over_seeds(records: list[Record], resamples: int = 1000, seed: int = 0) -> Estimate:
+    """Mean AUC of runs that differ in their seed, with a percentile interval over resampled patients and seeds."""
+    table = records[0].table()
+    scores = np.stack([[record.table()["logit"].to_numpy(float) for record in records]])
+    return auc_contrast(scores, table["label"].to_numpy(), table["patient_id"].to_numpy(), (1,), resamples, seed)
+
+
+def auc_contrast(
+    scores: np.ndarray, labels: np.ndarray, patients: np.ndarray, contrast: tuple[int, ...], resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """A weighted sum of mean AUCs with a 95 % percentile interval over resampled patients and runs.
+
+    Args:
+        scores: shape (arms, runs, images), any monotone score; the runs of all arms are paired.
+        labels: 0 or 1, shape (images,).
+        patients: identifiers, shape (images,).
+        contrast: a weight per arm, such as (1, -1).
+    """
     from scipy.stats import rankdata
 
-    scores = np.stack([[record.table()["logit"].to_numpy(float) for record in arm] for arm in (first, second)])
-    table = first[0].table()
-    positive = table["label"].to_numpy() == 1
-    patients, codes = np.unique(table["patient_id"], return_inverse=True)
-    members = [np.flatnonzero(codes == code) for code in range(len(patients))]
+    positive = labels == 1
+    names, codes = np.unique(patients, return_inverse=True)
+    members = [np.flatnonzero(codes == code) for code in range(len(names))]
 
-    def gap(images: np.ndarray, runs: np.ndarray) -> float:
+    def total(images: np.ndarray, runs: np.ndarray) -> float:
         right = positive[images]
         ones, zeros = right.sum(), (~right).sum()
         if not ones or not zeros:
             return np.nan
         ranks = rankdata(scores[:, runs][:, :, images], axis=2)
         auc = (ranks[:, :, right].sum(axis=2) - ones * (ones + 1) / 2) / (ones * zeros)
-        return float((auc[0] - auc[1]).mean())
+        return float(np.dot(contrast, auc.mean(axis=1)))
 
     generator = np.random.default_rng(seed)
-    runs, count = np.arange(len(first)), len(patients)
+    runs, count = np.arange(scores.shape[1]), len(names)
     drawn = []
     for _ in range(resamples):
         images = np.concatenate([members[code] for code in generator.integers(count, size=count)])
-        drawn.append(gap(images, generator.integers(len(runs), size=len(runs))))
-    return Estimate(gap(np.arange(len(positive)), runs), *np.nanquantile(drawn, [0.025, 0.975]))
+        drawn.append(total(images, generator.integers(len(runs), size=len(runs))))
+    return Estimate(total(np.arange(len(positive)), runs), *np.nanquantile(drawn, [0.025, 0.975]))
 
 
 def points(difference: Estimate) -> str:
