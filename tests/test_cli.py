@@ -163,3 +163,20 @@ def test_help_and_import_stay_light():
     script = "import sys, cxrlib, cxrlib.cli; print([m for m in ('torch', 'matplotlib', 'pandas', 'scipy', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_upstream_goes_on_where_it_was_stopped_and_says_how_to_use_it(tmp_path, monkeypatch):
+    from cxrlib import upstream
+    from cxrlib.initialisations import resolve_initialisation
+
+    tiny = upstream.Upstream(classes=3, instances=6, size=32, crop=32, steps=6, batch_size=6, warmup=2, base_lr=0.05)
+    monkeypatch.setattr(upstream, "UPSTREAMS", {"fractal-s": tiny})
+    stopped = upstream.build("fractal-s", tmp_path, tmp_path, threads=1, workers=1, stop_after=0)
+    assert 0 < stopped["steps_done"] < 6 and not (tmp_path / "fractal-s.safetensors").exists()
+    done = CliRunner().invoke(app, ["upstream", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "fractal-s.safetensors"
+    assert f"use it with -p init={path}" in done.output.replace("\n", "")
+    assert resolve_initialisation(str(path)).path == path
+    unknown = CliRunner().invoke(app, ["upstream", "fractal-x"])
+    assert unknown.exit_code == 1 and "there is no upstream 'fractal-x'" in unknown.output
