@@ -40,7 +40,7 @@ venv:
 
 # Kills workers, driver and scheduler of a sweep at random, 50 times, and compares what is left with a sequential sweep.
 soak: environment
-	@PYTHONPATH=tests $(BIN)/python tests/chaos.py --kills 50 --runs 120
+	@PYTHONPATH=tests $(BIN)/python tests/chaos.py --kills 50 --runs 90
 
 # The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
 upstream: environment
