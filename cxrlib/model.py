@@ -16,6 +16,7 @@ from torch import nn
 
 from cxrlib.checksums import WeightsError
 from cxrlib.initialisations import Initialisation, Normalisation, check_architecture, resolve_initialisation
+from cxrlib.speed import channels_last, reuse_memory
 
 LAPTOP = "resnetv2_laptop"
 _HEAD_SUFFIXES = ("head.fc.", "head.", "classifier.", "fc.")
@@ -39,6 +40,7 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
         WeightsError: if the weights are not here, are damaged, or do not fit the architecture.
         ValueError: if ``arch`` is unknown.
     """
+    reuse_memory()
     if arch == LAPTOP:
         model: nn.Module = ResNetV2(
             layers=[1, 1, 1, 1],
@@ -130,15 +132,15 @@ def normalise(images: torch.Tensor, mean: Normalisation, std: Normalisation, ima
         std: positive, one number or one per channel; BiT's is 0.5, which maps to [-1, 1].
 
     Returns:
-        float32 of shape (N, image_channels, H, W).
+        float32 of shape (N, image_channels, H, W), :func:`~cxrlib.speed.channels_last` in memory.
     """
     if isinstance(mean, list | tuple) or isinstance(std, list | tuple):
         means, stds = (torch.tensor(v, device=images.device).expand(3).reshape(1, 3, 1, 1) for v in (mean, std))
         if image_channels == 1:
             means, stds = means.mean(1, keepdim=True), stds.mean(1, keepdim=True)
-        return (images.unsqueeze(1).float() / 255 - means) / stds
+        return channels_last((images.unsqueeze(1).float() / 255 - means) / stds)
     scaled = images.unsqueeze(1).float().div_(255 * std).sub_(mean / std)
-    return scaled.expand(-1, image_channels, -1, -1) if image_channels > 1 else scaled
+    return channels_last(scaled.expand(-1, image_channels, -1, -1))
 
 
 def describe_unit(model: nn.Module) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from cxrlib.checkpoints import Progress, load_checkpoint, save_checkpoint
 from cxrlib.config import RunConfig
 from cxrlib.metrics import evaluate
 from cxrlib.model import Initialisation, normalise
+from cxrlib.speed import channels_last
 
 
 class NonFiniteLossError(RuntimeError):
@@ -106,12 +107,12 @@ def predict(
         model: on any device; its mode is restored afterwards.
         images: at the test size.
         initialisation: whose normalisation to use.
-        batch_size: images at a time; by default as many as make two million pixels, which bounds the memory.
+        batch_size: images at a time; by default as many as make half a million pixels, which also bounds the memory.
 
     Returns:
         float32 array of shape (N,).
     """
-    batch_size = batch_size or max(1, 2**21 // images.images[0].size)
+    batch_size = batch_size or max(1, 2**19 // images.images[0].size)
     processes = PartialState() if PartialState._shared_state else None
     rows = np.array_split(images.rows, processes.num_processes)[processes.process_index] if processes else images.rows
     device = next(model.parameters()).device
@@ -208,9 +209,7 @@ def train(
                 inputs = images[part]
                 if weight != 1:
                     inputs = weight * inputs + (1 - weight) * images[partners[part]]
-                if device.type == "cuda":
-                    inputs = inputs.contiguous(memory_format=torch.channels_last)
-                loss = mixup_loss(model(inputs), labels[part], labels[partners[part]], weight)
+                loss = mixup_loss(model(channels_last(inputs)), labels[part], labels[partners[part]], weight)
                 accelerator.backward(loss)
                 optimizer.step()
                 optimizer.zero_grad()
