@@ -55,9 +55,12 @@ def grad_cam(
     images: torch.Tensor,
     target_layer: str | None = None,
     classes: np.ndarray | None = None,
-    batch_size: int = 16,
+    batch_size: int = 32,
 ) -> np.ndarray:
     """Heat maps of the regions that raise the score of a class.
+
+    At the default layer the backbone runs once, forward: the gradient there is that of the head alone. Any other layer
+    goes through ``pytorch_grad_cam``; the maps are the same (the tests compare them).
 
     Args:
         model: one-logit classifier; left as it was, without hooks.
@@ -72,28 +75,59 @@ def grad_cam(
     Raises:
         ValueError: unknown layer, or ``classes`` of another length.
     """
+    model.eval()
+    modules = dict(model.named_modules())
+    if target_layer is not None and (target_layer not in modules or not target_layer):
+        raise ValueError(f"the model has no layer '{target_layer}'; for example: {', '.join(list(modules)[-5:])}")
+    if classes is not None and len(classes) != len(images):
+        raise ValueError(f"{len(classes)} classes were given for {len(images)} images")
+    if not len(images):
+        return np.empty((0, *images.shape[2:]), np.float32)
+    default = default_target_layer(model, images)
+    target = modules[target_layer or default]
+    method = _head_maps if target is modules[default] else _layer_maps
+    maps = []
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        maps.append(method(model, images[part], target, None if classes is None else classes[part]))
+    # Scaling divides by max + 1e-7, so a maximum of 1 is missed by rounding only.
+    return np.clip(np.concatenate(maps), 0, 1).astype(np.float32)
+
+
+def _head_maps(model: nn.Module, images: torch.Tensor, _target: nn.Module, classes: np.ndarray | None) -> np.ndarray:
+    """Maps at the features that the head pools, from one forward pass; steps and scaling as in ``pytorch_grad_cam``."""
+    with torch.no_grad():
+        features = model.forward_features(images)
+    with torch.enable_grad():
+        features.requires_grad_(True)
+        logits = model.forward_head(features).reshape(-1)
+        (gradient,) = torch.autograd.grad(logits.sum(), features)
+    signs = torch.where(logits > 0, 1.0, -1.0) if classes is None else torch.from_numpy(np.asarray(classes) * 2.0 - 1).to(logits)
+    with torch.no_grad():
+        weights = gradient.mean(dim=(2, 3), keepdim=True) * signs.reshape(-1, 1, 1, 1)
+        maps = (weights * features).sum(dim=1, keepdim=True).clamp_(min=0)
+        resized = nn.functional.interpolate(_scaled(maps), size=images.shape[2:], mode="bilinear", align_corners=False)
+        return _scaled(resized).squeeze(1).numpy(force=True)
+
+
+def _scaled(maps: torch.Tensor) -> torch.Tensor:
+    """Each map, shape (N, 1, h, w), from its least to its greatest value brought to [0, 1]."""
+    maps = maps - maps.amin(dim=(2, 3), keepdim=True)
+    return maps / (maps.amax(dim=(2, 3), keepdim=True) + 1e-7)
+
+
+def _layer_maps(model: nn.Module, images: torch.Tensor, target: nn.Module, classes: np.ndarray | None) -> np.ndarray:
+    """Maps at any layer, by the library."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 
-    model.eval()
-    name = target_layer or default_target_layer(model, images)
-    modules = dict(model.named_modules())
-    if name not in modules or not name:
-        raise ValueError(f"the model has no layer '{name}'; for example: {', '.join(list(modules)[-5:])}")
     if classes is None:
         with torch.inference_mode():
-            classes = torch.cat([model(batch).reshape(-1) > 0 for batch in images.split(batch_size)]).long().numpy(force=True)
-    if len(classes) != len(images):
-        raise ValueError(f"{len(classes)} classes were given for {len(images)} images")
-    maps = []
-    with GradCAM(model=model, target_layers=[modules[name]]) as cam:
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            targets = [BinaryClassifierOutputTarget(int(label)) for label in classes[start : start + batch_size]]
-            maps.append(cam(input_tensor=batch.contiguous(), targets=targets))
+            classes = (model(images).reshape(-1) > 0).long().numpy(force=True)
+    with GradCAM(model=model, target_layers=[target]) as cam:
+        maps = cam(input_tensor=images.contiguous(), targets=[BinaryClassifierOutputTarget(int(label)) for label in classes])
     model.zero_grad(set_to_none=True)
-    # The library divides by max + 1e-7, so a maximum of 1 is missed by rounding only.
-    return np.clip(np.concatenate(maps), 0, 1).astype(np.float32) if maps else np.empty((0, *images.shape[2:]), np.float32)
+    return maps
 
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -45,6 +45,32 @@ def test_at_the_default_layer_grad_cam_is_the_heads_own_evidence(model):
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.parametrize("arch", [LAPTOP, "resnet18", "tf_efficientnet_lite0"])
+def test_maps_from_one_forward_pass_are_those_of_the_library(arch):
+    """One image at a time, as its users do it."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
+
+    torch.manual_seed(1)
+    channels = 1 if arch == LAPTOP else 3
+    network = create_model(arch, image_channels=channels).eval()
+    nn.init.normal_(network.get_classifier().weight)
+    images, classes = torch.randn(6, channels, 96, 64), np.array([1, 0, 1, 0, 1, 1])
+    layer = dict(network.named_modules())[explain.default_target_layer(network, images)]
+    with GradCAM(model=network, target_layers=[layer]) as cam:
+        wanted = [cam(input_tensor=image[None], targets=[BinaryClassifierOutputTarget(int(label))])[0] for image, label in zip(images, classes)]
+    assert np.ptp(wanted) > 0.5
+    np.testing.assert_allclose(explain.grad_cam(network, images, classes=classes, batch_size=4), wanted, atol=1e-4)
+
+
+def test_another_layer_is_the_librarys(model):
+    images = torch.randn(3, 1, 64, 64)
+    maps = explain.grad_cam(model, images, "stages.1")
+    assert maps.shape == (3, 64, 64)
+    assert not np.allclose(maps, explain.grad_cam(model, images))
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+
+
 def test_classes_decide_the_sign(model):
     images = torch.randn(2, 1, 64, 64)
     positive, negative = (explain.grad_cam(model, images, classes=np.full(2, c)) for c in (1, 0))

@@ -1,0 +1,287 @@
+"""``make bench``: times cxrlib against the standard recipe, in pairs, each side in a fresh process, and writes one JSON file.
+
+Both sides of a pair run in turns, so that what else the machine does meets both. A ratio is the median of the ratios of the
+pairs, with the least and the greatest beside it. Nothing here knows what the numbers should be but the column 'target'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import files  # noqa: E402
+
+from cxrlib.files import atomic_write  # noqa: E402
+from cxrlib.processes import usable_cores  # noqa: E402
+from cxrlib.records import code_version  # noqa: E402
+
+LAPTOP = {"arch": "resnetv2_laptop", "channels": 1}
+BIT = {"arch": "resnetv2_50x1_bit", "channels": 3}
+PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "grad-cam")
+
+
+def run(task: str, **arguments) -> dict:
+    """The result of a function of ``tasks.py`` in a process of its own."""
+    return json.loads(start(task, **arguments).communicate()[0].splitlines()[-1])
+
+
+def start(task: str, **arguments) -> subprocess.Popen:
+    command = [sys.executable, str(Path(__file__).with_name("tasks.py")), task, json.dumps(arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=ROOT)
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+class Bench:
+    """Collects rows, and writes them after each, so that an interrupted bench has lost nothing but the row under way."""
+
+    def __init__(self, out: Path, quick: bool) -> None:
+        self.out, self.quick = out, quick
+        self.repeats = 1 if quick else 3
+        self.result: dict = {
+            "made": datetime.date.today().isoformat(),
+            "quick": quick,
+            "machine": machine(),
+            "versions": {"cxrlib": code_version(), "python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+            "repeats": self.repeats,
+            "rows": [],
+            "ideas": [],
+            "scale": [],
+            "memory": [],
+        }
+
+    def add(self, table: str, row: dict) -> None:
+        self.result[table].append(row)
+        atomic_write(self.out, json.dumps(self.result, indent=1) + "\n")
+        ratio = f"  {row['ratio']['median']:.2f} of {row['target']}" if row.get("ratio") else ""
+        print(f"{table}: {row['name']}{ratio}", flush=True)
+
+    def pair(self, name: str, target: float, what: str, against: str, ours: Callable[[int], dict], theirs: Callable[[int], dict], **more) -> tuple[list[dict], list[dict]]:
+        """Time both sides in turns and add a row; ``images`` (or ``runs``) over ``seconds`` is what is compared."""
+        results: tuple[list[dict], list[dict]] = ([], [])
+        for repeat in range(self.repeats):
+            for side in (0, 1) if repeat % 2 else (1, 0):
+                results[side].append((ours, theirs)[side](repeat))
+        rates = [[r.get("images", r.get("runs", 1)) / r["seconds"] for r in side] for side in results]
+        row = {"name": name, "what": what, "against": against, "unit": more.pop("unit", "images/s"), "target": target}
+        row |= {"ours": spread(rates[0]), "theirs": spread(rates[1]), "ratio": spread([a / b for a, b in zip(*rates)])}
+        if "loss" in results[0][0]:
+            row["loss"] = {"ours": spread([r["loss"] for r in results[0]]), "theirs": spread([r["loss"] for r in results[1]])}
+        self.add("rows", row | more)
+        return results
+
+    def training(self, name: str, target: float, folder: Path, cache: Path, label: str, **settings) -> None:
+        def ours(repeat: int) -> dict:
+            shutil.rmtree(cache, ignore_errors=True)
+            return run("our_training", folder=str(folder), cache=str(cache), seed=repeat, **settings)
+
+        self.pair(
+            name, target, f"training from image files, {label}; the cache of resized images is built within the time", "torchvision in a DataLoader with 2 workers, eager model",
+            ours, lambda repeat: run("standard_training", folder=str(folder), seed=repeat, **settings), steps=settings["steps"],
+        )  # fmt: skip
+
+
+def machine() -> dict:
+    """Cores, processor and memory; nothing that names the machine."""
+    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None)
+    return {"processor": model, "cores": usable_cores(), "memory_gib": memory and round(memory, 1), "system": platform.system()}
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+def throughput(bench: Bench, work: Path) -> None:
+    """The rows about training, evaluation, cache and Grad-CAM."""
+    quick = bench.quick
+    train, test = (24, 12) if quick else (768, 400)
+    source = files.base(work / "base", train, test)
+    jpeg = files.variant(source, work / "jpeg512", 96 if quick else 512, "jpeg")
+    png = files.variant(source, work / "png1024", 128 if quick else 1024, "png")
+    large = files.variant(source, work / "jpeg1024", 128 if quick else 1024, "jpeg")
+    cache, batch = work / "cache", 8 if quick else 64
+    sizes = (16, 24) if quick else (64, 128)
+    small, big = ({**LAPTOP, "size": size, "batch": batch} for size in sizes)
+    steps = {"64": 3, "128": 3, "png": 2, "bit": 2} if quick else {"64": 160, "128": 100, "png": 60, "bit": 6}
+    wide = {**BIT, "size": 32 if quick else 128, "batch": 4 if quick else 64}
+    side = "pixels of a side"
+    bench.training("train-64", 3, jpeg, cache, f"laptop model, {sizes[0]} {side}, JPEG files of 512", **small, steps=steps["64"])
+    bench.training("train-128", 2, jpeg, cache, f"laptop model, {sizes[1]} {side}, JPEG files of 512", **big, steps=steps["128"])
+    bench.training("train-png", 5, png, cache, f"laptop model, {sizes[0]} {side}, PNG files of 1024", **small, steps=steps["png"])
+    bench.training("train-bit", 1.3, jpeg, cache, f"BiT-R50x1, {wide['size']} {side}, JPEG files of 512", **wide, steps=steps["bit"])
+
+    for name, settings, count in (("compute-64", small, 30), ("compute-128", big, 12), ("compute-bit", wide, 3)):
+        found = run("training_against_compute", rounds=2 if quick else 5, **settings, steps=3 if quick else count)
+        rates = [[found["batch"] / seconds for seconds in found[side_]] for side_ in ("ours", "theirs")]
+        what = f"training on cached images, {'BiT-R50x1' if settings is wide else 'laptop model'}, {settings['size']} {side}"
+        row = {"name": name, "what": what, "against": "the same step on one batch that stays in memory", "unit": "images/s", "target": 0.95}
+        bench.add("rows", row | {"ours": spread(rates[0]), "theirs": spread(rates[1]), "ratio": spread([a / b for a, b in zip(*rates)])})
+
+    files_of = {"folder": str(jpeg), **small, "steps": 8}
+    run("our_evaluation", cache=str(cache), **files_of)  # fills the cache
+    bench.pair(
+        "evaluate", 3, f"evaluation of {test} test images, laptop model, {sizes[0]} {side}, cached", "decoding them again in a DataLoader with 2 workers",
+        lambda _: run("our_evaluation", cache=str(cache), **files_of), lambda _: run("standard_evaluation", **files_of),
+    )  # fmt: skip
+    for kind, folder in (("JPEG", large), ("PNG", png)):
+        count, to = (24, 64) if quick else (768, 512)
+
+        def build(_: int, folder=folder, to=to, count=count) -> dict:
+            shutil.rmtree(cache, ignore_errors=True)
+            return run("cache_build", folder=str(folder), cache=str(cache), size=to, count=count)
+
+        bench.pair(
+            f"cache-{kind.lower()}", 1.8, f"cache of resized images, {kind} of 1024 to {to} {side}", "one process with Pillow",
+            build, lambda _, folder=folder, to=to, count=count: run("pillow_resize", folder=str(folder), size=to, count=count),
+        )  # fmt: skip
+        for part in (count // 4, count // 2, count):
+            bench.add("memory", {"name": f"{kind}, {part} images", "kind": kind} | build(0, count=part))
+    import numpy as np
+
+    maps = [str(work / f"{name}.npy") for name in ("ours", "theirs")]
+    cams = {"images": 8 if quick else 200, **big, "steps": 8}
+    bench.pair(
+        "grad-cam", 2, f"Grad-CAM of {cams['images']} images, laptop model, {sizes[1]} {side}", "pytorch-grad-cam, one image at a time",
+        lambda _: run("our_grad_cam", out=maps[0], **cams), lambda _: run("library_grad_cam", out=maps[1], **cams),
+    )  # fmt: skip
+    bench.result["rows"][-1]["largest_difference"] = float(np.abs(np.load(maps[0]) - np.load(maps[1])).max())
+
+
+def starting(bench: Bench, work: Path) -> None:
+    """How long until the first step, and what a sweep gains over processes one after another."""
+    folder = files.variant(files.base(work / "base", *((24, 12) if bench.quick else (768, 400))), work / "jpeg512", 96 if bench.quick else 512, "jpeg")
+    settings = {**LAPTOP, "size": 16 if bench.quick else 64, "batch": 8 if bench.quick else 32, "steps": 4 if bench.quick else 60}
+    where = {"folder": str(folder), "cache": str(work / "cache-runs")}
+    run("one_run", store=str(work / "store-first"), seed=0, **where, **settings)  # fills the cache
+    seconds: dict[str, list[float]] = {"python": [], "torch": [], "first step": [], "import cxrlib": [], "cxr --help": [], "typer": []}
+    for repeat in range(1 if bench.quick else 5):
+        for name, code in (("python", "pass"), ("torch", "import torch"), ("import cxrlib", "import cxrlib"), ("typer", "import typer, yaml, rich.console")):
+            seconds[name].append(_process(["-c", code]))
+        seconds["cxr --help"].append(_process(["-m", "cxrlib", "--help"]))
+        began = time.perf_counter()
+        found = run("one_run", store=str(work / f"store-{repeat}"), seed=0, **where, **settings)
+        whole = time.perf_counter() - began
+        seconds["first step"].append(whole - found["seconds"] + found["first_step"])
+    bench.result["start"] = {name: spread(values) for name, values in seconds.items()}
+    runs = 2 if bench.quick else 12
+
+    def fresh(repeat: int) -> dict:
+        began = time.perf_counter()
+        for seed in range(runs):
+            run("one_run", store=str(work / f"one-by-one-{repeat}"), seed=seed, **where, **settings)
+        return {"seconds": time.perf_counter() - began, "runs": runs}
+
+    def sweep(repeat: int) -> dict:
+        began = time.perf_counter()
+        run("sweep_of", store=str(work / f"sweep-{repeat}"), runs=runs, **where, **settings)
+        return {"seconds": time.perf_counter() - began, "runs": runs}
+
+    bench.pair("sweep", 1.3, f"a sweep of {runs} runs of {settings['steps']} steps", "the same runs one after another, each in a fresh process", sweep, fresh, unit="runs/s")
+
+
+def _process(arguments: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return time.perf_counter() - began
+
+
+IDEAS = {
+    "plain": "as PyTorch and the C library come",
+    "keep": "keep freed memory for the next step",
+    "last": "channels last",
+    "keep+last": "both: what cxrlib does",
+    "keep+last+weights": "and the weights channels last too",
+    "keep+last+fused": "and fused SGD",
+    "keep+last+pool": "and no padded copy before the pooling",
+    "keep+last+micro": "and the batch in four parts, for the caches",
+    "keep+last+bf16": "and bf16 autocast (precision=bf16)",
+    "compile": "torch.compile, as it comes",
+    "keep+compile": "torch.compile, freed memory kept",
+    "keep+last+compile": "torch.compile, both",
+}
+
+
+def ideas(bench: Bench) -> None:
+    """Steps of the laptop model and of BiT-R50x1 with each idea; all of one round before the next round."""
+    batch = 8 if bench.quick else 64
+    cases = [{**LAPTOP, "size": size, "batch": batch, "steps": 2 if bench.quick else 12} for size in ((16,) if bench.quick else (64, 128))]
+    cases += [] if bench.quick else [{**BIT, "size": 128, "batch": batch, "steps": 2}]
+    for settings in cases:
+        of_bit = settings["arch"] == BIT["arch"]
+        skipped = ("compile",) if bench.quick or of_bit else ()
+        kinds = [kind for kind in IDEAS if not any(part in kind for part in skipped)]
+        found: dict[str, list[dict]] = {kind: [] for kind in kinds}
+        for _ in range(min(2, bench.repeats)):
+            for kind in kinds:
+                with contextlib.suppress(json.JSONDecodeError, IndexError):  # such as no compiler
+                    found[kind].append(run("one_step", kind=kind, **settings))
+        for kind, results in found.items():
+            if results:
+                rates = spread([r["images"] / r["seconds"] for r in results])
+                row = {"name": IDEAS[kind], "kind": kind, "arch": settings["arch"], "size": settings["size"], "batch": settings["batch"]}
+                bench.add("ideas", row | {"rate": rates, "first_step_seconds": spread([r["first"] for r in results])})
+    shared = {**LAPTOP, "size": 16 if bench.quick else 64, "batch": batch, "steps": 4 if bench.quick else 40}
+    for threads in (1, usable_cores()):
+        alone = run("threaded_run", threads=threads, **shared)
+        two = [start("threaded_run", threads=threads, **shared) for _ in range(2)]
+        both = [json.loads(process.communicate()[0].splitlines()[-1]) for process in two]
+        row = {"name": f"two runs side by side, {threads} thread{'s' * (threads > 1)} each", "kind": f"side by side, {threads}", "arch": LAPTOP["arch"], "size": shared["size"]}
+        row |= {"batch": batch, "rate": spread([sum(r["images"] / r["seconds"] for r in both)])}
+        bench.add("ideas", row | {"alone": alone["images"] / alone["seconds"]})
+
+
+def scale(bench: Bench, work: Path) -> None:
+    """What indexing, fingerprint, cache and an epoch cost as the data set grows to the size of COVIDx V9B."""
+    counts = (24, 48) if bench.quick else (1_000, 3_000, 10_000, 30_482)
+    source = files.base(work / "base", *((24, 12) if bench.quick else (768, 400)))
+    for count in counts:
+        folder = files.variant(source, work / "scale", 64 if bench.quick else 256, "jpeg", count)
+        megabytes = sum(path.stat().st_size for path in (folder / "train").iterdir()) / 1e6
+        shutil.rmtree(work / "cache-scale", ignore_errors=True)
+        settings = {**LAPTOP, "size": 16 if bench.quick else 32, "batch": 8 if bench.quick else 64}
+        found = run("data_costs", folder=str(folder), cache=str(work / "cache-scale"), **settings)
+        bench.add("scale", {"name": f"{count} training images", "train": count, "megabytes": megabytes, "crop": settings["size"], "file_pixels": 64 if bench.quick else 256} | found)
+        shutil.rmtree(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/bench.json"))
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
+    parser.add_argument("--work", type=Path, help="folder for image files, kept; default a temporary one")
+    arguments = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cxr-bench-")))
+        work.mkdir(parents=True, exist_ok=True)
+        began, bench = time.monotonic(), Bench(arguments.out, arguments.quick)
+        throughput(bench, work.resolve())
+        starting(bench, work.resolve())
+        ideas(bench)
+        scale(bench, work.resolve())
+        bench.result["minutes"] = (time.monotonic() - began) / 60
+        atomic_write(arguments.out, json.dumps(bench.result, indent=1) + "\n")
+        print(f"{arguments.out}, after {bench.result['minutes']:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,401 @@
+"""What is measured: each function is one process of its own, ``python benchmarks/tasks.py NAME ARGUMENTS_AS_JSON``.
+
+The last line of its output is its result as JSON. ``seconds`` never contains imports: both sides of a pair need them.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+PROTOCOL = {"base_lr": 0.05, "mixup": "beta", "device": "cpu"}
+
+
+def _config(arch: str, channels: int, size: int, batch: int, steps: int, seed: int, **more):
+    from cxrlib.config import RunConfig
+
+    schedule = (max(1, steps // 8), steps) if steps > 8 else (0, steps)
+    rate = {"base_lr": 0.003} if arch != "resnetv2_laptop" else {}
+    margin = size // 8
+    return RunConfig(
+        arch=arch, image_channels=channels, resize=size + margin, crop=size, batch_size=batch, schedule=schedule, seed=seed,
+        eval_every=max(1, steps // 8), **(PROTOCOL | rate | more),
+    )  # fmt: skip
+
+
+def _plain_model(config):
+    """The model as timm builds it, in a process whose C library works as it comes."""
+    import torch
+
+    from cxrlib import model
+
+    model.reuse_memory = bool  # does nothing
+    torch.manual_seed(config.seed)
+    return model.create_model(config.arch, "random", config.image_channels).train()
+
+
+def _loader(paths: Iterable[Path], labels: np.ndarray, transform: Callable, channels: int, **options):
+    """torchvision's way: every image is decoded each time it is wanted, by two worker processes."""
+    from PIL import Image
+    from torch.utils.data import DataLoader, Dataset
+
+    paths = list(paths)
+
+    class Files(Dataset):
+        def __len__(self) -> int:
+            return len(paths)
+
+        def __getitem__(self, i: int):
+            return transform(Image.open(paths[i]).convert("RGB" if channels == 3 else "L")), int(labels[i])
+
+    return DataLoader(Files(), num_workers=2, **options)
+
+
+def _normalise(channels: int) -> list:
+    from torchvision import transforms
+
+    return [transforms.ToTensor(), transforms.Normalize([0.5] * channels, [0.5] * channels)]
+
+
+def standard_training(folder: str, **settings) -> dict:
+    """The standard recipe: torchvision transforms, DataLoader, eager model; the same images, mixup and rates step by step."""
+    import torch
+    from torchvision import transforms
+
+    from cxrlib import sampling
+    from cxrlib.train import learning_rate, mixup_loss
+
+    config = _config(**settings)
+    steps = config.schedule[-1]
+    model = _plain_model(config)
+    started = time.perf_counter()
+    rows = [line.split()[:3] for line in (Path(folder) / "train.txt").read_text().splitlines()]
+    labels = np.array([row[2] == "positive" for row in rows], dtype=np.int64)
+    augment = [transforms.Resize((config.resize,) * 2), transforms.RandomCrop(config.crop), transforms.RandomHorizontalFlip()]
+    transform = transforms.Compose([*augment, *_normalise(config.image_channels)])
+    batches = [sampling.batch_indices(step, labels, config.batch_size, config.seed) for step in range(steps)]
+    paths = [Path(folder) / "train" / row[1] for row in rows]
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.base_lr, momentum=config.momentum)
+    losses = []
+    for step, (images, target) in enumerate(_loader(paths, labels, transform, config.image_channels, batch_sampler=batches)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, config.schedule, config.base_lr)
+        weight, partners = sampling.mixup_plan(step, config.batch_size, config.mixup, config.mixup_value, config.seed)
+        if weight != 1:
+            images = weight * images + (1 - weight) * images[partners]
+        loss = mixup_loss(model(images), target.float(), target[partners].float(), weight)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "images": steps * config.batch_size, "loss": float(np.mean(losses[-steps // 4 :]))}
+
+
+def our_training(folder: str, cache: str, **settings) -> dict:
+    """The same run by cxrlib, from label file to last step, the cache of resized images included."""
+    import torch
+
+    from cxrlib import experiment
+    from cxrlib.model import create_model, resolve_initialisation
+    from cxrlib.train import train
+
+    config = _config(**settings, data=Path(folder), cache=Path(cache))
+    torch.manual_seed(config.seed)
+    model = create_model(config.arch, "random", config.image_channels)
+    started = time.perf_counter()
+    training = experiment.image_sets(config, experiment.open_dataset(config))[0]
+    prepared = time.perf_counter() - started
+    _, progress = train(model, config, training, {}, resolve_initialisation("random"))
+    seconds = time.perf_counter() - started
+    last = [row["train_loss"] for row in progress.history if row["step"] > config.schedule[-1] * 3 // 4]
+    images = config.schedule[-1] * config.batch_size
+    return {"seconds": seconds, "images": images, "loss": float(np.mean(last)), "prepared": prepared}
+
+
+def _random_set(count: int, size: int):
+    from cxrlib.train import ImageSet
+
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
+    return ImageSet(images, np.arange(count) % 2, np.arange(count))
+
+
+def _stepper(model, config, inputs):
+    """A function that does one optimised step on one resident batch."""
+    import torch
+
+    from cxrlib.train import mixup_loss
+
+    labels = torch.arange(len(inputs)).remainder(2).float()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=config.momentum)
+
+    def step() -> None:
+        mixup_loss(model(inputs), labels, labels.flip(0), 0.9).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def training_against_compute(rounds: int, **settings) -> dict:
+    """Steps of the trainer on cached images, and of compute alone on one batch that stays; in turns, in one process."""
+    import torch
+
+    from cxrlib.model import Initialisation, create_model, normalise
+    from cxrlib.train import train
+
+    config = _config(**settings, seed=0)
+    model = create_model(config.arch, "random", config.image_channels).train()
+    images = _random_set(8 * config.batch_size, config.resize)
+    resident = normalise(torch.from_numpy(images.images[: config.batch_size, : config.crop, : config.crop].copy()), 0.5, 0.5, config.image_channels)
+    step = _stepper(model, config, resident)
+    ours, theirs = [], []
+    for _ in range(rounds):
+        stamps: list[float] = []
+        train(model, config, images, {}, Initialisation("random"), on_step=lambda _: stamps.append(time.perf_counter()))  # noqa: B023
+        ours.append(float(np.median(np.diff(stamps))))
+        model.train()
+        step()
+        times = _times(step, config.schedule[-1] - 1)
+        theirs.append(float(np.median(times)))
+    return {"ours": ours, "theirs": theirs, "batch": config.batch_size}
+
+
+def _times(function: Callable[[], object], count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return times
+
+
+def one_step(kind: str, **settings) -> dict:
+    """Seconds of a step on a resident batch with one idea switched on or off, and of the first one."""
+    import torch
+
+    from cxrlib import model as models
+    from cxrlib.speed import channels_last
+
+    ideas = kind.split("+")
+    config = _config(**settings, seed=0)
+    if "keep" not in ideas:
+        models.reuse_memory = bool
+    model = models.create_model(config.arch, "random", config.image_channels).train()
+    inputs = torch.randn(config.batch_size, config.image_channels, config.crop, config.crop)
+    inputs = channels_last(inputs) if "last" in ideas else inputs
+    if "weights" in ideas:
+        model = model.to(memory_format=torch.channels_last)
+    if "pool" in ideas:
+        _padless_pool(model)
+    called = torch.compile(model) if "compile" in ideas else model
+    labels = torch.arange(config.batch_size).remainder(2).float()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, fused="fused" in ideas)
+    parts = 4 if "micro" in ideas else 1
+
+    def step() -> None:
+        for images, target in zip(inputs.chunk(parts), labels.chunk(parts)):
+            with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in ideas):
+                logits = called(images)
+            torch.nn.functional.binary_cross_entropy_with_logits(logits.reshape(-1).float(), target).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    first = _times(step, 1)[0]
+    step()
+    return {"seconds": float(np.median(_times(step, config.schedule[-1]))), "first": first, "images": config.batch_size}
+
+
+def _padless_pool(model) -> None:
+    """The stem's zero padding done by the pooling and a clamp of the border, instead of a padded copy."""
+    import torch
+
+    class Pool(torch.nn.Module):
+        def forward(self, x):
+            pooled = torch.nn.functional.max_pool2d(x, 3, 2, 1)
+            pooled[:, :, 0].clamp_(min=0)
+            pooled[:, :, :, 0].clamp_(min=0)
+            return pooled
+
+    model.stem.pad, model.stem.pool = torch.nn.Identity(), Pool()
+
+
+def standard_evaluation(folder: str, **settings) -> dict:
+    """A test set scored by the standard recipe: files, DataLoader, eager model."""
+    import torch
+    from torchvision import transforms
+
+    from cxrlib.metrics import evaluate
+
+    config = _config(**settings, seed=0)
+    model = _plain_model(config).eval()
+    rows = [line.split()[:3] for line in (Path(folder) / "test.txt").read_text().splitlines()]
+    labels = np.array([row[2] == "positive" for row in rows], dtype=np.int64)
+    transform = transforms.Compose([transforms.Resize((config.crop,) * 2), *_normalise(config.image_channels)])
+    paths = [Path(folder) / "test" / row[1] for row in rows]
+    started = time.perf_counter()
+    with torch.inference_mode():
+        batches = _loader(paths, labels, transform, config.image_channels, batch_size=config.batch_size)
+        logits = torch.cat([model(images).reshape(-1) for images, _ in batches])
+    evaluate(labels, torch.sigmoid(logits).numpy())
+    return {"seconds": time.perf_counter() - started, "images": len(rows)}
+
+
+def our_evaluation(folder: str, cache: str, **settings) -> dict:
+    """The same test set scored from the cache, as at every evaluation of a run but its first."""
+    import torch
+
+    from cxrlib import experiment
+    from cxrlib.metrics import evaluate
+    from cxrlib.model import Initialisation, create_model
+    from cxrlib.train import predict
+
+    config = _config(**settings, seed=0, data=Path(folder), cache=Path(cache))
+    torch.manual_seed(0)
+    model = create_model(config.arch, "random", config.image_channels)
+    test = experiment.image_sets(config, experiment.open_dataset(config))[1]["test"]
+    started = time.perf_counter()
+    logits = predict(model, test, Initialisation("random"), config.image_channels)
+    evaluate(test.labels, 1 / (1 + np.exp(-logits.astype(float))))
+    return {"seconds": time.perf_counter() - started, "images": len(test.labels)}
+
+
+def pillow_resize(folder: str, size: int, count: int) -> dict:
+    """Decode and resize in one process with Pillow, into an array."""
+    from PIL import Image
+
+    paths = sorted((Path(folder) / "train").iterdir())[:count]
+    started = time.perf_counter()
+    out = np.empty((len(paths), size, size), dtype=np.uint8)
+    for row, path in enumerate(paths):
+        out[row] = np.asarray(Image.open(path).convert("L").resize((size, size), Image.Resampling.BILINEAR))
+    return {"seconds": time.perf_counter() - started, "images": len(paths)}
+
+
+def cache_build(folder: str, cache: str, size: int, count: int) -> dict:
+    """Build the cache of the first training images; also the memory at the peak, of this process and of its largest worker."""
+    from cxrlib import data
+    from cxrlib.cache import ImageCache
+
+    index = data.read_index(folder)
+    index = index[index["split"] == "train"].sort_values("file").iloc[:count]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    ImageCache.open_or_build(index, folder, size, cache, "0" * 40, progress=False)
+    seconds = time.perf_counter() - started
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"seconds": seconds, "images": len(index), "own_growth_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, "worker_mb": worker}
+
+
+def _cam_inputs(images: int, **settings):
+    import torch
+
+    from cxrlib.model import create_model, normalise
+
+    config = _config(**settings, seed=0)
+    torch.manual_seed(0)
+    model = create_model(config.arch, "random", config.image_channels).eval()
+    torch.nn.init.normal_(model.get_classifier().weight)
+    return model, normalise(torch.from_numpy(_random_set(images, config.crop).images), 0.5, 0.5, config.image_channels)
+
+
+def library_grad_cam(out: str, images: int, **settings) -> dict:
+    """pytorch-grad-cam, one image at a time."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
+
+    from cxrlib.explain import default_target_layer
+
+    model, inputs = _cam_inputs(images, **settings)
+    layer = dict(model.named_modules())[default_target_layer(model, inputs)]
+    started = time.perf_counter()
+    with GradCAM(model=model, target_layers=[layer]) as cam:
+        maps = [cam(input_tensor=inputs[i : i + 1], targets=[BinaryClassifierOutputTarget(1)])[0] for i in range(images)]
+    seconds = time.perf_counter() - started
+    np.save(out, np.stack(maps))
+    return {"seconds": seconds, "images": images}
+
+
+def our_grad_cam(out: str, images: int, **settings) -> dict:
+    """The same maps by cxrlib."""
+    from cxrlib.explain import grad_cam
+
+    model, inputs = _cam_inputs(images, **settings)
+    started = time.perf_counter()
+    maps = grad_cam(model, inputs, classes=np.ones(images, dtype=int))
+    seconds = time.perf_counter() - started
+    np.save(out, maps)
+    return {"seconds": seconds, "images": images}
+
+
+def one_run(folder: str, cache: str, store: str, **settings) -> dict:
+    """One recorded run, and how long after the start of the function its first step was done."""
+    from cxrlib.experiment import run
+
+    stamps: list[float] = []
+    started = time.perf_counter()
+    run(_config(**settings, data=Path(folder), cache=Path(cache), store=Path(store)), progress=False, on_step=lambda _: stamps.append(time.perf_counter()))
+    return {"seconds": time.perf_counter() - started, "first_step": stamps[0] - started}
+
+
+def sweep_of(folder: str, cache: str, store: str, runs: int, **settings) -> dict:
+    """The same runs by one sweep."""
+    from cxrlib.sweep import run_all
+
+    configs = [_config(**settings, seed=seed, data=Path(folder), cache=Path(cache), store=Path(store)) for seed in range(runs)]
+    started = time.perf_counter()
+    run_all(configs)
+    return {"seconds": time.perf_counter() - started, "runs": runs}
+
+
+def threaded_run(threads: int, **settings) -> dict:
+    """Some training steps with a number of threads; started twice at once to see how two runs share two cores."""
+    import torch
+
+    from cxrlib.model import Initialisation, create_model
+    from cxrlib.train import train
+
+    torch.set_num_threads(threads)
+    config = _config(**settings, seed=0)
+    model = create_model(config.arch, "random", config.image_channels)
+    images = _random_set(4 * config.batch_size, config.resize)
+    stamps: list[float] = []
+    train(model, config, images, {}, Initialisation("random"), on_step=lambda _: stamps.append(time.perf_counter()))
+    return {"seconds": float(np.median(np.diff(stamps))), "images": config.batch_size}
+
+
+def data_costs(folder: str, cache: str, **settings) -> dict:
+    """Seconds for index, fingerprint, cache and one epoch of a folder, and the memory at the peak."""
+    import torch
+
+    from cxrlib import data, experiment
+    from cxrlib.model import Initialisation, create_model
+    from cxrlib.train import train
+
+    started = time.perf_counter()
+    index = data.read_index(folder)
+    indexed = time.perf_counter()
+    data.fingerprint(index, Path(folder), cache)
+    printed = time.perf_counter()
+    count = int((index["split"] == "train").sum())
+    batch = settings.pop("batch")
+    config = _config(**settings, batch=batch, steps=max(2, count // batch), seed=0, data=Path(folder), cache=Path(cache))
+    dataset = experiment.open_dataset(config)
+    opened = time.perf_counter()
+    training = experiment.image_sets(config, dataset)[0]
+    cached = time.perf_counter()
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    torch.manual_seed(0)
+    train(create_model(config.arch, "random", config.image_channels), config, training, {}, Initialisation("random"))
+    seconds = {"index": indexed - started, "fingerprint": printed - indexed, "cache": cached - opened, "epoch": time.perf_counter() - cached}
+    return {"images": len(index), **seconds, "worker_mb": worker, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))
