@@ -37,16 +37,21 @@ def decode_image(path: Path | str) -> np.ndarray:
     Raises:
         ImageError: missing, empty, truncated, damaged, more than 80 million pixels, several frames, or not an image.
     """
+    return np.array(_grey(path))
+
+
+def _grey(path: Path | str) -> Image.Image:
+    """As :func:`decode_image`, a Pillow image of mode 'L': nothing is copied on the way that need not be."""
     path = Path(path)
     with _open(path) as file:
         if _is_dicom(file, path):
             from cxrlib.dicom import decode_dicom
 
-            return decode_dicom(path)
+            return Image.fromarray(decode_dicom(path))
         with _pillow_errors(path), _opened(file, path) as image:
             image.load()
             try:
-                image = ImageOps.exif_transpose(image)
+                ImageOps.exif_transpose(image, in_place=True)
             except (SyntaxError, ValueError, KeyError, TypeError, OSError):
                 pass  # damaged EXIF does not say how to turn the picture, and the pixels are sound
             return to_luma(image, path)
@@ -63,8 +68,7 @@ def decode_mask(path: Path | str) -> np.ndarray:
 
 def squared(path: Path | str, size: int) -> np.ndarray:
     """Decode an image and squeeze it to uint8 (size, size), bilinear with antialiasing; as in BiT, its shape is lost."""
-    image = Image.fromarray(decode_image(path))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    return np.asarray(_grey(path).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def check_image(path: Path | str) -> None:
@@ -88,22 +92,24 @@ def check_image(path: Path | str) -> None:
     decode_image(path)
 
 
-def to_luma(image: Image.Image, path: Path | str = "image") -> np.ndarray:
-    """A loaded Pillow image of any mode as uint8 luma (H, W); ``path`` is for the message of :class:`ImageError`."""
+def to_luma(image: Image.Image, path: Path | str = "image") -> Image.Image:
+    """A loaded Pillow image of any mode as one of mode 'L'; ``path`` is for the message of :class:`ImageError`."""
     mode = image.mode
     if mode in ("I", "F") or mode.startswith("I;"):
         try:
-            return to_8_bits(np.asarray(image))
+            return Image.fromarray(to_8_bits(np.asarray(image)))
         except ValueError as error:
             raise ImageError(f"{path}: {error}") from None
     if image.has_transparency_data:
         colour = image.convert("RGBA")
         flat = Image.new("RGBA", image.size, (0, 0, 0, 255))
         flat.alpha_composite(colour)
-        return np.array(flat.convert("L"))
-    if mode not in ("1", "L", "RGB"):
+        return flat.convert("L")
+    if mode == "L":
+        return image
+    if mode not in ("1", "RGB"):
         image = image.convert("RGB")
-    return np.array(image.convert("L"))
+    return image.convert("L")
 
 
 @contextmanager
