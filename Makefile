@@ -5,11 +5,13 @@
 PYTHON ?= python3
 PROFILE ?= demo
 DATA ?=
+BENCH ?= results/bench.json
+STUDY ?=
 BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream
+.PHONY: book test clean lock environment venv lint soak upstream bench results
 
 book: environment
 	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)")
@@ -41,6 +43,19 @@ venv:
 # Kills workers, driver and scheduler of a sweep at random, 50 times, and compares what is left with a sequential sweep.
 soak: environment
 	@PYTHONPATH=tests $(BIN)/python tests/chaos.py --kills 50 --runs 90
+
+# cxrlib against the standard recipe, in pairs; half an hour on two idle cores. The page on speed draws the result.
+bench: environment
+	@$(BIN)/python benchmarks/bench.py --out "$(BENCH)"
+
+# What is missing of the quarter study in results/quarter.parquet; hours on two cores, goes on where it was stopped.
+#   make results DATA=path/to/covidx-mini                      all of it
+#   make results DATA=path/to/covidx-mini STUDY=04_data_size   the runs of one notebook
+results: environment
+	@test -n "$(DATA)" || { echo "name the data folder: make results DATA=path/to/covidx-mini" >&2; exit 1; }
+	@test ! -e results/quarter.parquet || $(BIN)/cxr runs import results/quarter.parquet --store .cache/quarter
+	@$(BIN)/cxr sweep --profile quarter --data "$(DATA)" --store .cache/quarter -p checkpoint_every=100 $(if $(STUDY),--study "$(STUDY)"); \
+	  status=$$?; $(BIN)/cxr runs export results/quarter.parquet --store .cache/quarter && exit $$status
 
 # The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
 upstream: environment

@@ -37,14 +37,21 @@ PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "grad-cam")
 
 
 def run(task: str, **arguments) -> dict:
-    """The result of a function of ``tasks.py`` in a process of its own."""
-    return json.loads(start(task, **arguments).communicate()[0].splitlines()[-1])
+    """The result of a function of ``tasks.py`` in a process of its own; RuntimeError with the end of what it said if it fails."""
+    return result(start(task, **arguments))
+
+
+def result(process: subprocess.Popen) -> dict:
+    out, said = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(process.args[1:])} failed:\n" + "\n".join(said.splitlines()[-15:]))
+    return json.loads(out.splitlines()[-1])
 
 
 def start(task: str, **arguments) -> subprocess.Popen:
     command = [sys.executable, str(Path(__file__).with_name("tasks.py")), task, json.dumps(arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=ROOT)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -75,10 +82,12 @@ class Bench:
         ratio = f"  {row['ratio']['median']:.2f} of {row['target']}" if row.get("ratio") else ""
         print(f"{table}: {row['name']}{ratio}", flush=True)
 
-    def pair(self, name: str, target: float, what: str, against: str, ours: Callable[[int], dict], theirs: Callable[[int], dict], **more) -> tuple[list[dict], list[dict]]:
+    def pair(
+        self, name: str, target: float, what: str, against: str, ours: Callable[[int], dict], theirs: Callable[[int], dict], repeats: int = 3, **more
+    ) -> None:
         """Time both sides in turns and add a row; ``images`` (or ``runs``) over ``seconds`` is what is compared."""
         results: tuple[list[dict], list[dict]] = ([], [])
-        for repeat in range(self.repeats):
+        for repeat in range(min(repeats, self.repeats)):
             for side in (0, 1) if repeat % 2 else (1, 0):
                 results[side].append((ours, theirs)[side](repeat))
         rates = [[r.get("images", r.get("runs", 1)) / r["seconds"] for r in side] for side in results]
@@ -87,7 +96,6 @@ class Bench:
         if "loss" in results[0][0]:
             row["loss"] = {"ours": spread([r["loss"] for r in results[0]]), "theirs": spread([r["loss"] for r in results[1]])}
         self.add("rows", row | more)
-        return results
 
     def training(self, name: str, target: float, folder: Path, cache: Path, label: str, **settings) -> None:
         def ours(repeat: int) -> dict:
@@ -116,13 +124,12 @@ def throughput(bench: Bench, work: Path) -> None:
     quick = bench.quick
     train, test = (24, 12) if quick else (768, 400)
     source = files.base(work / "base", train, test)
-    jpeg = files.variant(source, work / "jpeg512", 96 if quick else 512, "jpeg")
-    png = files.variant(source, work / "png1024", 128 if quick else 1024, "png")
-    large = files.variant(source, work / "jpeg1024", 128 if quick else 1024, "jpeg")
+    jpeg = files.variant(source, work / "jpeg512", 96 if quick else 512, "jpeg", train)
+    png = files.variant(source, work / "png1024", 128 if quick else 1024, "png", train // 3)
     cache, batch = work / "cache", 8 if quick else 64
     sizes = (16, 24) if quick else (64, 128)
     small, big = ({**LAPTOP, "size": size, "batch": batch} for size in sizes)
-    steps = {"64": 3, "128": 3, "png": 2, "bit": 2} if quick else {"64": 160, "128": 100, "png": 60, "bit": 6}
+    steps = {"64": 3, "128": 3, "png": 2, "bit": 2} if quick else {"64": 160, "128": 100, "png": 60, "bit": 4}
     wide = {**BIT, "size": 32 if quick else 128, "batch": 4 if quick else 64}
     side = "pixels of a side"
     bench.training("train-64", 3, jpeg, cache, f"laptop model, {sizes[0]} {side}, JPEG files of 512", **small, steps=steps["64"])
@@ -131,7 +138,7 @@ def throughput(bench: Bench, work: Path) -> None:
     bench.training("train-bit", 1.3, jpeg, cache, f"BiT-R50x1, {wide['size']} {side}, JPEG files of 512", **wide, steps=steps["bit"])
 
     for name, settings, count in (("compute-64", small, 30), ("compute-128", big, 12), ("compute-bit", wide, 3)):
-        found = run("training_against_compute", rounds=2 if quick else 5, **settings, steps=3 if quick else count)
+        found = run("training_against_compute", rounds=2 if quick else 3 if settings is wide else 5, **settings, steps=3 if quick else count)
         rates = [[found["batch"] / seconds for seconds in found[side_]] for side_ in ("ours", "theirs")]
         what = f"training on cached images, {'BiT-R50x1' if settings is wide else 'laptop model'}, {settings['size']} {side}"
         row = {"name": name, "what": what, "against": "the same step on one batch that stays in memory", "unit": "images/s", "target": 0.95}
@@ -143,8 +150,9 @@ def throughput(bench: Bench, work: Path) -> None:
         "evaluate", 3, f"evaluation of {test} test images, laptop model, {sizes[0]} {side}, cached", "decoding them again in a DataLoader with 2 workers",
         lambda _: run("our_evaluation", cache=str(cache), **files_of), lambda _: run("standard_evaluation", **files_of),
     )  # fmt: skip
-    for kind, folder in (("JPEG", large), ("PNG", png)):
-        count, to = (24, 64) if quick else (768, 512)
+    for kind in ("JPEG", "PNG"):
+        count, to = (24, 64) if quick else (2304, 512)
+        folder = files.variant(source, work / f"{kind}-many", 128 if quick else 1024, kind.lower(), count, count // 9)
 
         def build(_: int, folder=folder, to=to, count=count) -> dict:
             shutil.rmtree(cache, ignore_errors=True)
@@ -169,8 +177,8 @@ def throughput(bench: Bench, work: Path) -> None:
 
 def starting(bench: Bench, work: Path) -> None:
     """How long until the first step, and what a sweep gains over processes one after another."""
-    folder = files.variant(files.base(work / "base", *((24, 12) if bench.quick else (768, 400))), work / "jpeg512", 96 if bench.quick else 512, "jpeg")
-    settings = {**LAPTOP, "size": 16 if bench.quick else 64, "batch": 8 if bench.quick else 32, "steps": 4 if bench.quick else 60}
+    folder = files.variant(files.base(work / "base", *((24, 12) if bench.quick else (768, 400))), work / "jpeg512", 96 if bench.quick else 512, "jpeg", 24 if bench.quick else 768)
+    settings = {**LAPTOP, "size": 16 if bench.quick else 64, "batch": 8 if bench.quick else 32, "steps": 4 if bench.quick else 40}
     where = {"folder": str(folder), "cache": str(work / "cache-runs")}
     run("one_run", store=str(work / "store-first"), seed=0, **where, **settings)  # fills the cache
     seconds: dict[str, list[float]] = {"python": [], "torch": [], "first step": [], "import cxrlib": [], "cxr --help": [], "typer": []}
@@ -196,7 +204,7 @@ def starting(bench: Bench, work: Path) -> None:
         run("sweep_of", store=str(work / f"sweep-{repeat}"), runs=runs, **where, **settings)
         return {"seconds": time.perf_counter() - began, "runs": runs}
 
-    bench.pair("sweep", 1.3, f"a sweep of {runs} runs of {settings['steps']} steps", "the same runs one after another, each in a fresh process", sweep, fresh, unit="runs/s")
+    bench.pair("sweep", 1.3, f"a sweep of {runs} runs of {settings['steps']} steps", "the same runs one after another, each in a fresh process", sweep, fresh, repeats=2, unit="runs/s")
 
 
 def _process(arguments: list[str]) -> float:
@@ -226,25 +234,30 @@ def ideas(bench: Bench) -> None:
     batch = 8 if bench.quick else 64
     cases = [{**LAPTOP, "size": size, "batch": batch, "steps": 2 if bench.quick else 12} for size in ((16,) if bench.quick else (64, 128))]
     cases += [] if bench.quick else [{**BIT, "size": 128, "batch": batch, "steps": 2}]
-    for settings in cases:
+    for settings in cases:  # torch.compile keeps what it made: its first step is that of a second process
         of_bit = settings["arch"] == BIT["arch"]
         skipped = ("compile",) if bench.quick or of_bit else ()
         kinds = [kind for kind in IDEAS if not any(part in kind for part in skipped)]
         found: dict[str, list[dict]] = {kind: [] for kind in kinds}
-        for _ in range(min(2, bench.repeats)):
+        for _ in range(1 if of_bit else min(2, bench.repeats)):
             for kind in kinds:
-                with contextlib.suppress(json.JSONDecodeError, IndexError):  # such as no compiler
+                with contextlib.suppress(RuntimeError):  # such as no compiler
                     found[kind].append(run("one_step", kind=kind, **settings))
         for kind, results in found.items():
             if results:
                 rates = spread([r["images"] / r["seconds"] for r in results])
                 row = {"name": IDEAS[kind], "kind": kind, "arch": settings["arch"], "size": settings["size"], "batch": settings["batch"]}
                 bench.add("ideas", row | {"rate": rates, "first_step_seconds": spread([r["first"] for r in results])})
+    bench.result["folding"] = {}
+    for settings in cases[-2:]:
+        found = run("folded_evaluation", batches=2 if bench.quick else 8, **settings)
+        ratio = statistics.median(found["built"]) / statistics.median(found["folded"])
+        bench.result["folding"][f"{settings['arch']}, {settings['size']} px"] = ratio
     shared = {**LAPTOP, "size": 16 if bench.quick else 64, "batch": batch, "steps": 4 if bench.quick else 40}
     for threads in (1, usable_cores()):
         alone = run("threaded_run", threads=threads, **shared)
         two = [start("threaded_run", threads=threads, **shared) for _ in range(2)]
-        both = [json.loads(process.communicate()[0].splitlines()[-1]) for process in two]
+        both = [result(process) for process in two]
         row = {"name": f"two runs side by side, {threads} thread{'s' * (threads > 1)} each", "kind": f"side by side, {threads}", "arch": LAPTOP["arch"], "size": shared["size"]}
         row |= {"batch": batch, "rate": spread([sum(r["images"] / r["seconds"] for r in both)])}
         bench.add("ideas", row | {"alone": alone["images"] / alone["seconds"]})
@@ -255,7 +268,7 @@ def scale(bench: Bench, work: Path) -> None:
     counts = (24, 48) if bench.quick else (1_000, 3_000, 10_000, 30_482)
     source = files.base(work / "base", *((24, 12) if bench.quick else (768, 400)))
     for count in counts:
-        folder = files.variant(source, work / "scale", 64 if bench.quick else 256, "jpeg", count)
+        folder = files.variant(source, work / "scale", 64 if bench.quick else 256, "jpeg", count, min(count, 64 if bench.quick else 1_000))
         megabytes = sum(path.stat().st_size for path in (folder / "train").iterdir()) / 1e6
         shutil.rmtree(work / "cache-scale", ignore_errors=True)
         settings = {**LAPTOP, "size": 16 if bench.quick else 32, "batch": 8 if bench.quick else 64}
@@ -273,6 +286,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cxr-bench-")))
         work.mkdir(parents=True, exist_ok=True)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(work.resolve() / "inductor")  # so that the first compilation is one
         began, bench = time.monotonic(), Bench(arguments.out, arguments.quick)
         throughput(bench, work.resolve())
         starting(bench, work.resolve())

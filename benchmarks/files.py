@@ -21,40 +21,47 @@ def base(folder: Path, train: int, test: int) -> Path:
     return phantom.generate(folder, 0, train // 2, train - train // 2, test // 2, BASE_SIZE, overwrite=True, progress=False)
 
 
-def variant(source: Path, folder: Path, size: int, kind: str, train: int | None = None) -> Path:
+def variant(source: Path, folder: Path, size: int, kind: str, train: int, distinct: int | None = None) -> Path:
     """The same images at ``size`` pixels as ``kind`` ('jpeg' or 'png'), with grain; kept if they are there.
 
     Args:
         source: of :func:`base`.
-        train: how many training images; more than the source has are repeated with other grain. None takes all, once.
+        train: how many training images; more than the source has are repeated with other grain.
+        distinct: how many files are written for them; the others are hard links to these, in turn. None writes all.
     """
     wanted = list(_rows(source, train))
     if (folder / "complete").is_file() and (folder / "complete").read_text() == str(len(wanted)):
         return folder
+    distinct = distinct or train
     shutil.rmtree(folder, ignore_errors=True)
     for split in ("train", "test"):
         (folder / split).mkdir(parents=True)
     ending = "jpg" if kind == "jpeg" else "png"
     lines: dict[str, list[str]] = {"train": [], "test": []}
-    tasks = []
+    tasks, links = [], []
     for number, (split, patient, file, label) in enumerate(wanted):
         name = f"{number}.{ending}"
         lines[split].append(f"{patient} {name} {label} phantom\n")
-        tasks.append((str(source / split / file), str(folder / split / name), size, kind, number))
+        if split == "train" and number >= distinct:
+            links.append((folder / split / f"{number % distinct}.{ending}", folder / split / name))
+        else:
+            tasks.append((str(source / split / file), str(folder / split / name), size, kind, number))
     for _ in run_tasks(_write, _chunks(tasks), usable_cores()):
         pass
+    for original, link in links:
+        link.hardlink_to(original)
     for split, rows in lines.items():
         (folder / f"{split}.txt").write_text("".join(rows))
     (folder / "complete").write_text(str(len(wanted)))
     return folder
 
 
-def _rows(source: Path, train: int | None) -> Iterator[tuple[str, str, str, str]]:
+def _rows(source: Path, train: int) -> Iterator[tuple[str, str, str, str]]:
     for split in ("train", "test"):
         rows = [line.split()[:3] for line in (source / f"{split}.txt").read_text().splitlines()]
         # Positive and negative in turn, so that any first part of them has both.
         rows = [rows[(i // 2) if i % 2 else -(i // 2) - 1] for i in range(len(rows))]
-        count = len(rows) if train is None or split == "test" else train
+        count = len(rows) if split == "test" else train
         for number in range(count):
             patient, file, label = rows[number % len(rows)]
             yield split, patient if number < len(rows) else f"{patient}x{number // len(rows)}", file, label

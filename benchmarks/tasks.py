@@ -93,7 +93,7 @@ def standard_training(folder: str, **settings) -> dict:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "images": steps * config.batch_size, "loss": float(np.mean(losses[-steps // 4 :]))}
 
@@ -264,6 +264,29 @@ def our_evaluation(folder: str, cache: str, **settings) -> dict:
     logits = predict(model, test, Initialisation("random"), config.image_channels)
     evaluate(test.labels, 1 / (1 + np.exp(-logits.astype(float))))
     return {"seconds": time.perf_counter() - started, "images": len(test.labels)}
+
+
+def folded_evaluation(batches: int, **settings) -> dict:
+    """Evaluation with weights standardised at every call, as built, and with the standardised weights put in their place."""
+    import torch
+    from timm.layers import StdConv2d
+
+    from cxrlib.model import create_model, normalise
+
+    config = _config(**settings, seed=0)
+    model = create_model(config.arch, "random", config.image_channels).eval()
+    inputs = normalise(torch.from_numpy(_random_set(config.batch_size, config.crop).images), 0.5, 0.5, config.image_channels)
+    with torch.inference_mode():
+        model(inputs)
+        built = _times(lambda: model(inputs), batches)
+        for module in model.modules():
+            if isinstance(module, StdConv2d):
+                weight = module.weight
+                flat = weight.reshape(1, len(weight), -1)
+                module.weight.data = torch.nn.functional.batch_norm(flat, None, None, training=True, momentum=0.0, eps=module.eps).reshape_as(weight)
+                module.forward = torch.nn.Conv2d.forward.__get__(module)
+        folded = _times(lambda: model(inputs), batches)
+    return {"built": built, "folded": folded, "images": config.batch_size}
 
 
 def pillow_resize(folder: str, size: int, count: int) -> dict:

@@ -203,6 +203,13 @@ class Exploration(Parameters):
     duplicate_correlation: float = Field(0.995, ge=-1, le=1, description="correlation from which near duplicates are listed")
 
 
+class Speed(Parameters):
+    """Parameters of notebook 08, what is fast and how costs grow."""
+
+    results: Path = Field(Path("results/bench.json"), description="what make bench wrote")
+    million: int = Field(1_000_000, ge=1, description="images of the estimate on paper")
+
+
 class Study(Parameters):
     """A grid of runs."""
 
@@ -284,6 +291,7 @@ STUDIES: dict[str, type[Parameters]] = {
     "03_test_performance": Performance,
     "04_data_size": DataSize,
     "05_grad_cam": GradCam,
+    "08_speed": Speed,
 }
 
 

@@ -220,3 +220,41 @@ def residual_units(layers: Sequence[tuple[str, str]], title: str) -> Figure:
         ax.text(6, end - 1.5, last, ha="center", va="center")
     figure.suptitle(title)
     return figure
+
+
+def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
+    """Measured ratios with their spread, and the ratio to reach as a tick; columns: name, ratio, low, high, target."""
+    figure, ax = plt.subplots(figsize=(8.5, 0.42 * len(table) + 1.4))
+    places = np.arange(len(table))[::-1]
+    reached = table["ratio"] >= table["target"]
+    for good, label in ((True, "measured: reached"), (False, "measured: short of it")):
+        part = reached == good
+        if part.any():
+            values = [Estimate(*row) for row in table.loc[part, ["ratio", "low", "high"]].itertuples(index=False)]
+            spread = np.array([[v - v.low, v.high - v] for v in values]).T
+            style = {"color": PALETTE[2 if good else 3], "marker": "o" if good else "X", "linestyle": "none", "capsize": 3}
+            ax.errorbar([float(v) for v in values], places[part.to_numpy()], xerr=spread, label=label, **style)
+    ax.plot(table["target"], places, linestyle="none", marker="|", markersize=16, markeredgewidth=2.5, color="0.25", label="to reach")
+    ax.axvline(1, color="0.6", linestyle=":", linewidth=1)
+    ax.set_xscale("log")
+    ticks = [tick for tick in (0.5, 1, 2, 3, 5, 10, 20, 50) if table[["low", "target"]].min().min() / 1.3 < tick < table["high"].max() * 1.5]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_yticks(places, table["name"])
+    ax.set(xlabel=xlabel, title=title)
+    ax.legend(loc="lower right", fontsize=9)
+    return figure
+
+
+def cost_lines(table: pd.DataFrame, costs: Sequence[str], x: str, title: str) -> Figure:
+    """A cost against the number of images, a panel each, with the straight line fitted to it; one measurement a point."""
+    figure, axes = plt.subplots(1, len(costs), figsize=(3.5 * len(costs), 3.4), squeeze=False)
+    for ax, cost in zip(axes[0], costs, strict=True):
+        slope, offset = np.polyfit(table[x], table[cost], 1)
+        ends = np.array([0, table[x].max()])
+        ax.plot(ends / 1000, slope * ends + offset, color="0.6", linestyle="--", label=f"{1000 * slope:.2g} s for 1,000")
+        ax.plot(table[x] / 1000, table[cost], color=PALETTE[0], marker="o", linestyle="none")
+        ax.set(xlabel="images (thousands)", ylabel="seconds", title=cost, ylim=(0, None))
+        ax.legend(loc="upper left", fontsize=9)
+    figure.suptitle(title)
+    return figure

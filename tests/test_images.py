@@ -214,3 +214,13 @@ def test_squared_squeezes_with_antialiasing(tmp_path):
     square = squared(save(tmp_path / "a.png", Image.fromarray(stripes)), 16)
     assert square.shape == (16, 16) and square.dtype == np.uint8
     assert np.abs(square.astype(int) - 127).max() < 12, "fine stripes average out instead of aliasing"
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [("png", "L"), ("png", "RGB"), ("png", "P"), ("jpg", "L"), ("jpg", "RGB")])
+def test_squared_is_what_pillow_makes_of_the_file(tmp_path, suffix, mode):
+    noise = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(noise).convert(mode))
+    with Image.open(path) as image:
+        plain = image.convert("RGB").convert("L") if mode == "P" else image.convert("L")
+        np.testing.assert_array_equal(squared(path, 32), np.asarray(plain.resize((32, 32), Image.Resampling.BILINEAR)))
+    np.testing.assert_array_equal(decode_image(path), np.asarray(plain))
