@@ -103,7 +103,7 @@ class Bench:
             return run("our_training", folder=str(folder), cache=str(cache), seed=repeat, **settings)
 
         self.pair(
-            name, target, f"training from image files, {label}; the cache of resized images is built within the time", "torchvision in a DataLoader with 2 workers, eager model",
+            name, target, f"training from image files, {label}", "torchvision in a DataLoader with 2 workers, eager model",
             ours, lambda repeat: run("standard_training", folder=str(folder), seed=repeat, **settings), steps=settings["steps"],
         )  # fmt: skip
 
@@ -131,23 +131,22 @@ def throughput(bench: Bench, work: Path) -> None:
     small, big = ({**LAPTOP, "size": size, "batch": batch} for size in sizes)
     steps = {"64": 3, "128": 3, "png": 2, "bit": 2} if quick else {"64": 160, "128": 100, "png": 60, "bit": 4}
     wide = {**BIT, "size": 32 if quick else 128, "batch": 4 if quick else 64}
-    side = "pixels of a side"
-    bench.training("train-64", 3, jpeg, cache, f"laptop model, {sizes[0]} {side}, JPEG files of 512", **small, steps=steps["64"])
-    bench.training("train-128", 2, jpeg, cache, f"laptop model, {sizes[1]} {side}, JPEG files of 512", **big, steps=steps["128"])
-    bench.training("train-png", 5, png, cache, f"laptop model, {sizes[0]} {side}, PNG files of 1024", **small, steps=steps["png"])
-    bench.training("train-bit", 1.3, jpeg, cache, f"BiT-R50x1, {wide['size']} {side}, JPEG files of 512", **wide, steps=steps["bit"])
+    bench.training("train-64", 3, jpeg, cache, f"laptop model, {sizes[0]} px, JPEG files of 512 px", **small, steps=steps["64"])
+    bench.training("train-128", 2, jpeg, cache, f"laptop model, {sizes[1]} px, JPEG files of 512 px", **big, steps=steps["128"])
+    bench.training("train-png", 5, png, cache, f"laptop model, {sizes[0]} px, PNG files of 1024 px", **small, steps=steps["png"])
+    bench.training("train-bit", 1.3, jpeg, cache, f"BiT-R50x1, {wide['size']} px, JPEG files of 512 px", **wide, steps=steps["bit"])
 
     for name, settings, count in (("compute-64", small, 30), ("compute-128", big, 12), ("compute-bit", wide, 3)):
         found = run("training_against_compute", rounds=2 if quick else 3 if settings is wide else 5, **settings, steps=3 if quick else count)
         rates = [[found["batch"] / seconds for seconds in found[side_]] for side_ in ("ours", "theirs")]
-        what = f"training on cached images, {'BiT-R50x1' if settings is wide else 'laptop model'}, {settings['size']} {side}"
+        what = f"training on cached images, {'BiT-R50x1' if settings is wide else 'laptop model'}, {settings['size']} px"
         row = {"name": name, "what": what, "against": "the same step on one batch that stays in memory", "unit": "images/s", "target": 0.95}
         bench.add("rows", row | {"ours": spread(rates[0]), "theirs": spread(rates[1]), "ratio": spread([a / b for a, b in zip(*rates)])})
 
     files_of = {"folder": str(jpeg), **small, "steps": 8}
     run("our_evaluation", cache=str(cache), **files_of)  # fills the cache
     bench.pair(
-        "evaluate", 3, f"evaluation of {test} test images, laptop model, {sizes[0]} {side}, cached", "decoding them again in a DataLoader with 2 workers",
+        "evaluate", 3, f"evaluation of {test} test images, laptop model, {sizes[0]} px, cached", "decoding them again in a DataLoader with 2 workers",
         lambda _: run("our_evaluation", cache=str(cache), **files_of), lambda _: run("standard_evaluation", **files_of),
     )  # fmt: skip
     for kind in ("JPEG", "PNG"):
@@ -159,7 +158,7 @@ def throughput(bench: Bench, work: Path) -> None:
             return run("cache_build", folder=str(folder), cache=str(cache), size=to, count=count)
 
         bench.pair(
-            f"cache-{kind.lower()}", 1.8, f"cache of resized images, {kind} of 1024 to {to} {side}", "one process with Pillow",
+            f"cache-{kind.lower()}", 1.8, f"cache of resized images, {kind} files of 1024 px to {to} px", "one process with Pillow",
             build, lambda _, folder=folder, to=to, count=count: run("pillow_resize", folder=str(folder), size=to, count=count),
         )  # fmt: skip
         for part in (count // 4, count // 2, count):
@@ -169,7 +168,7 @@ def throughput(bench: Bench, work: Path) -> None:
     maps = [str(work / f"{name}.npy") for name in ("ours", "theirs")]
     cams = {"images": 8 if quick else 200, **big, "steps": 8}
     bench.pair(
-        "grad-cam", 2, f"Grad-CAM of {cams['images']} images, laptop model, {sizes[1]} {side}", "pytorch-grad-cam, one image at a time",
+        "grad-cam", 2, f"Grad-CAM of {cams['images']} images, laptop model, {sizes[1]} px", "pytorch-grad-cam, one image at a time",
         lambda _: run("our_grad_cam", out=maps[0], **cams), lambda _: run("library_grad_cam", out=maps[1], **cams),
     )  # fmt: skip
     bench.result["rows"][-1]["largest_difference"] = float(np.abs(np.load(maps[0]) - np.load(maps[1])).max())

@@ -106,15 +106,18 @@ def on_paper(measured: dict[str, Any], images: int, size: int = 512) -> pd.DataF
 
     Decoding is that of files of 1024 px, as measured; index and fingerprint grow as they did up to the largest set.
     """
+    from cxrlib.sweep import duration
+
     lines = cost_lines(pd.DataFrame(measured["scale"]))
     rate = {row["name"]: row["ours"]["median"] for row in measured["rows"]}
-    decode = [images / rate[name] / 3600 for name in ("cache-jpeg", "cache-png")]
-    read_seconds = images * (lines.loc["index", "per_image"] + lines.loc["fingerprint", "per_image"])
+    building = [duration(images / rate[name]) for name in ("cache-jpeg", "cache-png")]
+    reading = images * (lines.loc["index", "per_image"] + lines.loc["fingerprint", "per_image"])
+    size_on_disk = images * size**2 / 1e9
     rows = [
-        ("cache on disk", f"{images * size**2 / 1e9:,.0f} GB", f"{size} x {size} bytes an image"),
-        ("building it", f"{decode[0]:.1f} to {decode[1]:.1f} hours", "JPEG to PNG files of 1024 px"),
-        ("index and fingerprint", f"{read_seconds / 60:.0f} minutes", "straight lines above; files of 256 px"),
-        ("one epoch, laptop model, 64 px", f"{images / rate['compute-64'] / 3600:.1f} hours", "training on cached images"),
-        ("one epoch, BiT-R50x1, 128 px", f"{images / rate['compute-bit'] / 3600:,.0f} hours", "training on cached images"),
+        ("cache on disk", f"{size_on_disk:,.0f} GB" if size_on_disk >= 10 else f"{size_on_disk:.1f} GB", f"{size} x {size} bytes an image"),
+        ("building it", " to ".join(building), "JPEG to PNG files of 1024 px"),
+        ("index and fingerprint", duration(reading), "the lines above; files of 256 px"),
+        ("one epoch, laptop model, 64 px", duration(images / rate["compute-64"]), "training on cached images"),
+        ("one epoch, BiT-R50x1, 128 px", duration(images / rate["compute-bit"]), "training on cached images"),
     ]
     return pd.DataFrame(rows, columns=["what", "how much", "from"])

@@ -242,14 +242,16 @@ def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     ax.minorticks_off()
     ax.set_yticks(places, table["name"])
     ax.set(xlabel=xlabel, title=title)
-    ax.legend(loc="lower right", fontsize=9)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=9)
     return figure
 
 
 def cost_lines(table: pd.DataFrame, costs: Sequence[str], x: str, title: str) -> Figure:
-    """A cost against the number of images, a panel each, with the straight line fitted to it; one measurement a point."""
-    figure, axes = plt.subplots(1, len(costs), figsize=(3.5 * len(costs), 3.4), squeeze=False)
-    for ax, cost in zip(axes[0], costs, strict=True):
+    """Costs against the number of images, two panels a row, with the straight line fitted to each; one measurement a point."""
+    figure, axes = plt.subplots(-(-len(costs) // 2), 2, figsize=(8.5, 2.9 * -(-len(costs) // 2)), squeeze=False)
+    for ax in axes.flat[len(costs) :]:
+        ax.axis("off")
+    for ax, cost in zip(axes.flat, costs, strict=False):
         slope, offset = np.polyfit(table[x], table[cost], 1)
         ends = np.array([0, table[x].max()])
         ax.plot(ends / 1000, slope * ends + offset, color="0.6", linestyle="--", label=f"{1000 * slope:.2g} s for 1,000")
