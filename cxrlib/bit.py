@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from cxrlib.checksums import WeightsError, checked_digest, stated_digest
+from cxrlib.checksums import WeightsError, checked_digest, file_digest, stated_digest
 from cxrlib.files import atomic_write
 from cxrlib.initialisations import BIT_ADDRESS, BIT_M_TAG, WEIGHTS_VARIABLE, Source, weights_folder
 
@@ -75,35 +75,45 @@ def read(path: Path, classes: int | None = None) -> dict[str, np.ndarray]:
         float32 arrays.
 
     Raises:
-        WeightsError: if the archive is truncated or damaged, or not a BiT-R50x1 in names, shapes or values.
+        WeightsError: if the archive is truncated or damaged, or not a BiT-R50x1 in names, shapes or values; with the
+            SHA-256 of what was refused.
     """
+    official = "it is not an official BiT-R50x1"
     try:
         with np.load(path, allow_pickle=False) as archive:
             # Optimiser state or counters outside the network would be no reason to refuse a file.
             arrays = {name: archive[name] for name in archive.files if name.startswith("resnet/")}
     except _UNREADABLE as error:
-        raise WeightsError(f"{path} is truncated, damaged or no .npz archive ({error}); get the file again") from None
+        raise _refused(path, f" is truncated, damaged or no .npz archive ({error})") from None
     head = {name: arrays.pop(name) for name in _HEAD if name in arrays}
-    way_out = "it is not an official BiT-R50x1; get the file again"
     missing = [name for name in (*layout(), *_HEAD) if name not in arrays and name not in head]
     if missing:
-        raise WeightsError(f"{path} lacks {len(missing)} arrays, such as '{missing[0]}'; {way_out}")
+        raise _refused(path, f" lacks {len(missing)} arrays, such as '{missing[0]}'; {official}")
     extra = [name for name in arrays if name not in layout()]
     if extra:
-        raise WeightsError(f"{path} has {len(extra)} arrays too many, such as '{extra[0]}'; {way_out}")
+        raise _refused(path, f" has {len(extra)} arrays too many, such as '{extra[0]}'; {official}")
     outputs = head[_HEAD[1]].size if classes is None else classes
     shapes = {name: shape for name, (_, shape) in layout().items()}
     shapes |= {_HEAD[0]: (1, 1, 2048, outputs), _HEAD[1]: (outputs,)}
     converted = {}
     for name, array in (arrays | head).items():
         if array.shape != shapes[name]:
-            raise WeightsError(f"{path}: '{name}' has shape {array.shape}, not {shapes[name]}; {way_out}")
+            raise _refused(path, f": '{name}' has shape {array.shape}, not {shapes[name]}; {official}")
         if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-            raise WeightsError(f"{path}: '{name}' holds values that are not finite numbers; {way_out}")
+            raise _refused(path, f": '{name}' holds values that are not finite numbers; {official}")
         if name not in head:
             oriented = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
             converted[layout()[name][0]] = np.ascontiguousarray(oriented, dtype=np.float32)
     return converted
+
+
+def _refused(path: Path, reason: str) -> WeightsError:
+    """The error for a file that is not used: what is wrong with it, which file it was, and the way out."""
+    try:
+        digest = file_digest(path)
+    except OSError:
+        digest = "unknown, it cannot be read"
+    return WeightsError(f"{path}{reason}; its SHA-256 is {digest}; get the file again")
 
 
 def verify(path: Path, classes: int | None = None) -> None:

@@ -102,9 +102,9 @@ def alone(monkeypatch, tmp_path):
     return tmp_path
 
 
-def zeros():
+def zeros(classes=1000):
     """Arrays of the right shapes that compress to nothing."""
-    return make_arrays(*[lambda shape: np.zeros(shape, np.float16)] * 3)
+    return make_arrays(*[lambda shape: np.zeros(shape, np.float16)] * 3, classes)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,7 @@ def test_what_is_not_bit_is_refused_and_not_remembered(alone, change, complaint)
     with pytest.raises(WeightsError, match=complaint) as problem:
         resolve_initialisation("bit-s")
     assert str(path) in str(problem.value) and "get the file again" in str(problem.value)
+    assert f"its SHA-256 is {hashlib.sha256(path.read_bytes()).hexdigest()};" in str(problem.value)
     assert not path.with_suffix(".sha256").exists()
 
 
@@ -244,7 +245,8 @@ def one_bit(content):
 def test_damaged_archives_are_refused(alone, sound, damage):
     path = alone / "mine.npz"
     path.write_bytes(damage(sound))
-    with pytest.raises(WeightsError, match="mine.npz is truncated, damaged or no .npz archive"):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(WeightsError, match=f"mine.npz is truncated, damaged or no .npz archive .*; its SHA-256 is {digest}; get the file again"):
         resolve_initialisation(str(path))
 
 
@@ -252,6 +254,21 @@ def test_bit_s_under_the_name_of_bit_m_is_refused(alone, sound):
     (alone / "BiT-M-R50x1.npz").write_bytes(sound)
     with pytest.raises(WeightsError, match=r"head/conv2d/kernel' has shape \(1, 1, 2048, 1000\), not \(1, 1, 2048, 21843\)"):
         resolve_initialisation("bit-m")
+
+
+def test_an_archive_with_the_classes_of_bit_m_loads_as_bit_m_and_not_as_bit_s(alone):
+    arrays = zeros(21843) | {"resnet/group_norm/beta": np.linspace(-1, 1, 2048, dtype=np.float32)}
+    path = alone / "BiT-M-R50x1.npz"
+    np.savez_compressed(path, **arrays)
+    found = resolve_initialisation("bit-m", download=False)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (found.name, found.path, found.sha256, found.arch, found.mean) == ("bit-m", path, digest, ARCH, 0.5)
+    assert path.with_suffix(".sha256").read_text().split() == [digest, path.name]
+    model = create_model(ARCH, "bit-m")
+    assert torch.equal(model.norm.bias, torch.from_numpy(arrays["resnet/group_norm/beta"])) and model.head.fc.weight.shape[0] == 1
+    path.rename(alone / "BiT-S-R50x1.npz")
+    with pytest.raises(WeightsError, match=r"head/conv2d/kernel' has shape \(1, 1, 2048, 21843\), not \(1, 1, 2048, 1000\)"):
+        resolve_initialisation("bit-s")
 
 
 def test_arrays_outside_the_network_do_not_matter(alone):
