@@ -148,6 +148,8 @@ def auc_contrast(
 ) -> Estimate:
     """A weighted sum of mean AUCs with a 95 % percentile interval over resampled patients and runs.
 
+    Of both, one fewer is drawn than there are, as in :mod:`cxrlib.statistics` and for the reason given there.
+
     Args:
         scores: shape (arms, runs, images), any monotone score; the runs of all arms are paired.
         labels: 0 or 1, shape (images,).
@@ -173,8 +175,8 @@ def auc_contrast(
     runs, count = np.arange(scores.shape[1]), len(names)
     drawn = []
     for _ in range(resamples):
-        images = np.concatenate([members[code] for code in generator.integers(count, size=count)])
-        drawn.append(total(images, generator.integers(len(runs), size=len(runs))))
+        images = np.concatenate([members[code] for code in generator.integers(count, size=max(count - 1, 1))])
+        drawn.append(total(images, generator.integers(len(runs), size=max(len(runs) - 1, 1))))
     return Estimate(total(np.arange(len(positive)), runs), *np.nanquantile(drawn, [0.025, 0.975]))
 
 

@@ -112,3 +112,21 @@ def test_auc_difference_agrees_with_scikit_learn_and_covers_chance():
     assert 0 < gap.low < gap < gap.high
     same = study.auc_difference(weak, [noisy(0.3, s) for s in (0, 1, 2)])
     assert same.low < 0 < same.high
+
+
+def test_the_interval_of_an_auc_draws_one_fewer_than_there_are_as_the_accuracys_does(monkeypatch):
+    class Counting:
+        def __init__(self):
+            self.generator, self.asked = np.random.default_rng(0), []
+
+        def integers(self, high, size):
+            self.asked.append((high, size))
+            return self.generator.integers(high, size=size)
+
+    labels, scores = np.arange(12) % 2, np.random.default_rng(1).normal(size=(1, 3, 12))
+    for runs, expected in ((3, {(6, 5), (3, 2)}), (1, {(6, 5), (1, 1)})):
+        counting = Counting()
+        with monkeypatch.context() as patched:
+            patched.setattr(study.np.random, "default_rng", lambda _seed, counting=counting: counting)
+            study.auc_contrast(scores[:, :runs], labels, np.arange(12) // 2, (1,), resamples=5)
+        assert set(counting.asked) == expected
