@@ -6,6 +6,7 @@ for the data; ILSVRC-2012 and ImageNet-21k differ about as much, 1.28 and 14.2 m
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -15,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from cxrlib import __version__, fractal
 from cxrlib.checkpoints import Progress
-from cxrlib.files import atomic_write
+from cxrlib.checksums import file_digest
+from cxrlib.files import atomic_write, safetensors_bytes
 from cxrlib.initialisations import WEIGHTS_FOLDER
 from cxrlib.model import LAPTOP, create_model
 from cxrlib.pretraining import MEAN, STD, pretrain, top1
@@ -50,8 +51,8 @@ UPSTREAMS: dict[str, Upstream] = {
 }
 
 
-def save_backbone(path: Path, model: nn.Module, metadata: dict, dtype: torch.dtype = torch.float16) -> str:
-    """Write the weights without the head, `metadata` as strings, and PATH.sha256 beside them; returns the SHA-256.
+def backbone(model: nn.Module, dtype: torch.dtype = torch.float16) -> dict[str, torch.Tensor]:
+    """The weights without the head, rounded to `dtype`.
 
     Raises:
         ValueError: if a weight does not fit into `dtype`.
@@ -64,11 +65,39 @@ def save_backbone(path: Path, model: nn.Module, metadata: dict, dtype: torch.dty
             tensors[name] = (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
             if not torch.isfinite(tensors[name]).all():
                 raise ValueError(f"'{name}' does not fit into {dtype}; save as torch.float32")
-    content = save(tensors, metadata={name: str(value) for name, value in metadata.items()})
+    return tensors
+
+
+def rounded(model: nn.Module) -> nn.Module:
+    """A copy with the backbone as :func:`save_backbone` writes it; the head, which is not written, stays as it is."""
+    changed = copy.deepcopy(model)
+    changed.load_state_dict(model.state_dict() | backbone(model))
+    return changed
+
+
+def save_backbone(path: Path, model: nn.Module, metadata: dict, dtype: torch.dtype = torch.float16) -> str:
+    """Write :func:`backbone`, `metadata` as strings, and PATH.sha256 beside them; returns the SHA-256.
+
+    Raises:
+        ValueError: if a weight does not fit into `dtype`.
+    """
+    content = safetensors_bytes(backbone(model, dtype), {name: str(value) for name, value in metadata.items()})
     digest = hashlib.sha256(content).hexdigest()
     atomic_write(path, content)
     atomic_write(path.with_suffix(".sha256"), f"{digest}  {path.name}\n")
     return digest
+
+
+def finished(name: str, folder: Path, settings: Upstream) -> dict | None:
+    """The record of weights that `folder` has, if this code made them with these settings; None if they must be made."""
+    path = Path(folder) / f"{name}.safetensors"
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        made = record["settings"], record["code_version"], record["rendering_version"], record["sha256"]
+        wanted = asdict(settings), __version__, fractal.RENDERING_VERSION, file_digest(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if made == wanted else None
 
 
 def build(
@@ -82,7 +111,8 @@ def build(
 ) -> dict:
     """Make the data, pretrain and save NAME.safetensors, NAME.sha256 and NAME.json (the record) in `folder`.
 
-    Interrupted, the same call goes on where the last checkpoint stands. Prints progress with the time left.
+    Interrupted, the same call goes on where the last checkpoint stands; :func:`finished`, it returns the record that is
+    there. Prints progress with the time left.
 
     Args:
         name: of the weights; 'fractal-s' and 'fractal-m' have settings of their own in `UPSTREAMS`.
@@ -93,12 +123,17 @@ def build(
         stop_after: seconds of training after which to stop and save nothing but the checkpoint.
 
     Returns:
-        The record: settings, history, held-out accuracy, seconds, checksum, versions.
+        The record: settings, history, seconds, checksum, versions, and the accuracy on images held out of training, twice:
+        of the model as trained (``held_out_accuracy``), and with the backbone rounded to float16 as it is written
+        (``held_out_accuracy_float16``), which says whether rounding cost anything. The weights that ship were made before
+        the second was recorded.
 
     Raises:
         KeyError: for an unknown name without `settings`.
     """
     settings = settings or UPSTREAMS[name]
+    if record := finished(name, folder, settings):
+        return record
     if threads:
         torch.set_num_threads(threads)
     images, labels = fractal.dataset(settings.classes, settings.instances, settings.size, settings.seed, workers, cache)
@@ -150,9 +185,9 @@ def build(
         fractal.render_class(label, 2, settings.size, settings.seed, settings.instances)
         for label in range(settings.classes)
     ]
-    record["held_out_accuracy"] = top1(
-        model, np.concatenate(held_out), np.repeat(np.arange(settings.classes), 2), settings.image_channels
-    )
+    unseen = np.concatenate(held_out), np.repeat(np.arange(settings.classes), 2), settings.image_channels
+    record["held_out_accuracy"] = top1(model, *unseen)
+    record["held_out_accuracy_float16"] = top1(rounded(model), *unseen)
     metadata = asdict(settings) | {
         "mean": MEAN,
         "std": STD,

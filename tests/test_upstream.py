@@ -1,5 +1,7 @@
 """Pretraining learns, resumes exactly, and saves what create_model loads."""
 
+import copy
+import dataclasses
 import itertools
 import json
 
@@ -76,7 +78,7 @@ def test_resume_equals_uninterrupted(data, tmp_path):
     assert other.step == 2
 
 
-def test_build_saves_what_create_model_loads(tmp_path, monkeypatch):
+def test_build_saves_what_create_model_loads(tmp_path):
     record = upstream.build("tiny", tmp_path / "w", tmp_path / "c", TINY, workers=1)
     path = tmp_path / "w" / "tiny.safetensors"
     stated = path.with_suffix(".sha256").read_text().split()
@@ -91,6 +93,55 @@ def test_build_saves_what_create_model_loads(tmp_path, monkeypatch):
         model = create_model("resnetv2_laptop", str(path), channels)
         assert torch.equal(model.norm.weight, tensors["norm.weight"].float())
         assert not model(torch.ones(2, channels, 32, 32)).any()
+
+
+def test_what_is_made_is_not_made_again(tmp_path, monkeypatch):
+    folder = tmp_path / "w"
+    first = upstream.build("tiny", folder, tmp_path / "c", TINY, workers=1)
+    before = (folder / "tiny.safetensors").read_bytes()
+
+    class Again(Exception):
+        pass
+
+    def called(*_args, **_kwargs):
+        raise Again
+
+    monkeypatch.setattr(upstream, "pretrain", called)
+    assert upstream.build("tiny", folder, tmp_path / "c", TINY, workers=1) == json.loads(json.dumps(first))
+    assert (folder / "tiny.safetensors").read_bytes() == before
+    with pytest.raises(Again):
+        upstream.build("tiny", folder, tmp_path / "c", dataclasses.replace(TINY, steps=13), workers=1)
+    monkeypatch.setattr(upstream, "__version__", "another")
+    with pytest.raises(Again):
+        upstream.build("tiny", folder, tmp_path / "c", TINY, workers=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(upstream, "pretrain", called)
+    for spoil in (lambda path: path.write_bytes(before[:-1] + b"x"), lambda path: path.unlink()):
+        spoil(folder / "tiny.safetensors")
+        with pytest.raises(Again):
+            upstream.build("tiny", folder, tmp_path / "c", TINY, workers=1)
+    (folder / "tiny.safetensors").write_bytes(before)
+    (folder / "tiny.json").write_text("[]")
+    with pytest.raises(Again):
+        upstream.build("tiny", folder, tmp_path / "c", TINY, workers=1)
+
+
+def test_the_accuracy_of_the_rounded_weights_is_that_of_the_file(tmp_path, monkeypatch):
+    scored = []
+
+    def watched(model, *rest):
+        scored.append((copy.deepcopy(model).state_dict(), pretraining.top1(model, *rest)))
+        return scored[-1][1]
+
+    monkeypatch.setattr(upstream, "top1", watched)
+    record = upstream.build("tiny", tmp_path, tmp_path / "c", TINY, workers=1)
+    (trained, exact), (as_written, rounded) = scored
+    assert (record["held_out_accuracy"], record["held_out_accuracy_float16"]) == (exact, rounded)
+    tensors = load_file(tmp_path / "tiny.safetensors")
+    assert all(torch.equal(as_written[name], tensor.float()) for name, tensor in tensors.items())
+    assert not torch.equal(trained["stem.conv.weight"], as_written["stem.conv.weight"])
+    head = set(trained) - set(tensors)
+    assert head and all(torch.equal(trained[name], as_written[name]) for name in head)
 
 
 def test_build_stopped_early_goes_on(tmp_path):
