@@ -24,7 +24,9 @@ from filelock import FileLock
 from cxrlib import PROTOCOL_VERSION, data, subsets
 from cxrlib.cache import ImageCache
 from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig
+from cxrlib.files import safetensors_bytes
 from cxrlib.images import decode_mask
+from cxrlib.initialisations import to_metadata
 from cxrlib.records import Record, code_version, content_key, has_weights, load
 from cxrlib.records import save as save_record
 
@@ -171,7 +173,6 @@ def _run_together(config: RunConfig, key: str, weights: bool, compute: Callable[
 def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: str, progress: bool, on_step) -> Record:
     import torch
     from accelerate import PartialState
-    from safetensors.torch import save as to_bytes
     from tqdm import tqdm
 
     from cxrlib.model import create_model
@@ -200,7 +201,8 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
         predictions["patient_id"] += tables[name]["patient_id"].tolist()
         predictions["label"] += split.labels.tolist()
         predictions["logit"] += [float(logit) for logit in logits]
-    weights = to_bytes({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = safetensors_bytes(tensors, to_metadata(initialisation, config.arch))
     record = Record(
         key=key,
         protocol_version=PROTOCOL_VERSION,

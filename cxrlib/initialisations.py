@@ -72,7 +72,7 @@ class Initialisation:
         sha256: hexadecimal digest of the file, or None.
         mean: what the weights expect to be subtracted from grey values in [0, 1]; one value, or one per channel.
         std: what they expect the difference to be divided by.
-        arch: the architecture that the weights belong to; None if only their shapes tell.
+        arch: the architecture that the weights belong to; None if they do not say, and only their shapes tell.
     """
 
     name: str
@@ -176,7 +176,7 @@ def resolve_initialisation(init: str, download: bool = True) -> Initialisation:
         if not path.is_file():
             raise WeightsError(f"{path} is missing; restore it with git checkout")
         digest = checked_digest(path, None, "restore it with git checkout")
-        return Initialisation(init, path, digest, *_normalisation(path), known[init].arch)
+        return Initialisation(init, path, digest, *_normalisation(path, _metadata(path)), known[init].arch)
     return _local_file(init, known)
 
 
@@ -196,18 +196,31 @@ def _local_file(init: str, known: dict[str, Source]) -> Initialisation:
             f"init: {path} is neither .safetensors nor an official BiT .npz; other formats may hold code and are not loaded"
         )
     digest = checked_digest(path, None, "get the file again")
-    return Initialisation(path.name, path, digest, *_normalisation(path))
+    metadata = _metadata(path)
+    return Initialisation(path.name, path, digest, *_normalisation(path, metadata), metadata.get("arch") or None)
 
 
-def _normalisation(path: Path) -> tuple[Normalisation, Normalisation]:
-    """Mean and std in the metadata of a safetensors file: one number each, or three separated by spaces; else 0.5."""
+def to_metadata(initialisation: Initialisation, arch: str) -> dict[str, str]:
+    """What a weights file says of itself when a model of `arch`, trained from `initialisation`, becomes an initialisation."""
+    metadata = {"arch": arch.partition(".")[0]}
+    for name, value in (("mean", initialisation.mean), ("std", initialisation.std)):
+        metadata[name] = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return metadata
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; WeightsError if it is none."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            return file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged or not safetensors ({error}); get the file again") from None
+
+
+def _normalisation(path: Path, metadata: dict[str, str]) -> tuple[Normalisation, Normalisation]:
+    """Mean and std in the metadata of a safetensors file: one number each, or three separated by spaces; else 0.5."""
     found = []
     for name in ("mean", "std"):
         try:

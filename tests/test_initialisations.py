@@ -1,17 +1,21 @@
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import huggingface_hub
 import pytest
 import timm
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import load, load_file, save, save_file
 
 from cxrlib import experiment, initialisations, records
+from cxrlib.files import safetensors_bytes
 from cxrlib.initialisations import WeightsError, check_architecture, registry, resolve_initialisation, table
 from cxrlib.model import LAPTOP, create_model
+from cxrlib.upstream import UPSTREAMS
 
 TAG = "timm:mobilenetv3_small_050.lamb_in1k"
 
@@ -47,8 +51,11 @@ def test_shipped_weights_fit_their_architecture_and_no_other(name):
     record = json.loads((initialisations.WEIGHTS_FOLDER / f"{name}.json").read_text())
     found = resolve_initialisation(name)
     assert (found.sha256, found.arch, found.mean) == (record["sha256"], LAPTOP, 0.5)
-    model = create_model(LAPTOP, name, 1)
-    assert not torch.equal(model.stem.conv.weight, create_model(LAPTOP, "random", 1).stem.conv.weight)
+    assert record["settings"] == asdict(UPSTREAMS[name]) and record["steps_done"] == UPSTREAMS[name].steps
+    model = create_model(LAPTOP, name, 1).state_dict()
+    tensors = load_file(found.path)
+    assert set(model) - set(tensors) == {"head.fc.weight", "head.fc.bias"} and set(tensors) <= set(model)
+    assert all(torch.equal(model[each], tensor.float()) for each, tensor in tensors.items())
     with pytest.raises(WeightsError, match=f"'{name}' belongs to arch '{LAPTOP}', not to 'resnet18'; set arch to '{LAPTOP}'"):
         create_model("resnet18", name)
 
@@ -188,3 +195,25 @@ def test_a_run_records_the_normalisation_and_the_digest(hub, one_run):
     key = experiment.run(run, progress=False).key
     origin = records.load(one_run["store"], key).initialisation
     assert origin == {"name": TAG, "sha256": hub[1].name, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.4, 0.3), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+def test_the_weights_of_a_run_expect_what_their_initialisation_did(one_run, tmp_path, mean, std):
+    path = tmp_path / "start.safetensors"
+    as_text = {name: " ".join(map(str, value if isinstance(value, tuple) else (value,))) for name, value in {"mean": mean, "std": std}.items()}
+    save_file(create_model(LAPTOP, "random", 1).state_dict(), path, metadata=as_text)
+    record = experiment.run(one_run | {"init": str(path)}, progress=False)
+    again = resolve_initialisation(str(one_run["store"] / record.key / "weights.safetensors"))
+    assert (again.mean, again.std, again.arch, again.sha256) == (mean, std, LAPTOP, record.weights_sha256)
+    create_model(LAPTOP, str(again.path), 1)
+    with pytest.raises(WeightsError, match=f"belongs to arch '{LAPTOP}', not to 'resnet18'"):
+        create_model("resnet18", str(again.path), 1)
+
+
+def test_the_same_weights_are_the_same_bytes_whatever_the_order_of_their_metadata():
+    tensors, metadata = {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.float16)}, {"std": "0.3", "mean": "0.4", "ärch": 'x"'}
+    content = {safetensors_bytes(tensors, dict(order)) for order in itertools.permutations(metadata.items()) for _ in range(5)}
+    assert len(content) == 1
+    (content,) = content
+    loaded = load(content)
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items()) and set(loaded) == set(tensors)
