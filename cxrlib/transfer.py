@@ -16,6 +16,7 @@ from cxrlib.statistics import accuracy_over_seeds, verdict
 from cxrlib.study import auc_difference, auc_over_seeds, correctness, effect, points
 
 FULL = "full set"
+METRICS = ("accuracy", "AUC")
 RESAMPLES = 400  # a page of a book that is executed again and again; the ends of an interval move by a few tenths of a point
 
 
@@ -83,12 +84,28 @@ def sentence(better: str, worse: str, table: pd.DataFrame) -> str:
     """What a comparison shows over all sizes, and at how many single sizes, in words that follow from the intervals."""
     overall, single = table.iloc[-1], table.iloc[:-1]
     said = []
-    for metric in ("accuracy", "AUC"):
+    for metric in METRICS:
         difference: Estimate = overall[metric]
         word = {"holds": "better", "contradicted": "worse", "not seen": "no clear difference"}[verdict(difference)]
-        clear = sum(verdict(value) == "holds" for value in single[metric])
-        said.append(f"{metric} {points(difference)}, {word} (clearly better at {clear} of {len(single)} sizes)")
+        clear = [sum(verdict(value) == side for value in single[metric]) for side in ("holds", "contradicted")]
+        said.append(f"{metric} {points(difference)}, {word} (of {len(single)} sizes clearly better at {clear[0]}, clearly worse at {clear[1]})")
     return f"{better} against {worse}, {overall['pairs']} pairs of runs: " + "; ".join(said) + "."
+
+
+def conclusion(better: str, worse: str, table: pd.DataFrame) -> str:
+    """The verdicts of :func:`sentence` without its numbers, such as 'fractal-m is better than fractal-s in AUC'."""
+    verdicts = {metric: verdict(table.iloc[-1][metric]) for metric in METRICS}
+    words = {
+        "holds": f"{better} is better than {worse}",
+        "contradicted": f"{better} is worse than {worse}",
+        "not seen": f"there is no clear difference between {better} and {worse}",
+    }
+    said = []
+    for found, phrase in words.items():
+        metrics = [metric for metric in METRICS if verdicts[metric] == found]
+        if metrics:
+            said.append(f"{phrase} in {' and '.join(metrics)}")
+    return ", and ".join(said)
 
 
 def learning_rates(records: Iterable[Record]) -> pd.DataFrame:
