@@ -42,6 +42,7 @@ def test_the_committed_records_are_the_study_that_the_book_describes(table, data
     [
         ("transfer", "covidx-mini", "resnetv2_laptop"),
         ("transfer", "phantom-transfer", "resnetv2_laptop"),
+        ("transfer-lite", "covidx-mini", "tf_efficientnet_lite0"),
     ],
 )
 def test_a_profile_asks_for_the_very_runs_that_are_committed(table, profile, data, arch, monkeypatch):
