@@ -125,7 +125,7 @@ def throughput(bench: Bench, work: Path) -> None:
     train, test = (24, 12) if quick else (768, 400)
     source = files.base(work / "base", train, test)
     jpeg = files.variant(source, work / "jpeg512", 96 if quick else 512, "jpeg", train)
-    png = files.variant(source, work / "png1024", 128 if quick else 1024, "png", train // 3)
+    png = files.variant(source, work / "png1024", 128 if quick else 1024, "png", train // 3, test=4)
     cache, batch = work / "cache", 8 if quick else 64
     sizes = (16, 24) if quick else (64, 128)
     small, big = ({**LAPTOP, "size": size, "batch": batch} for size in sizes)
@@ -151,7 +151,7 @@ def throughput(bench: Bench, work: Path) -> None:
     )  # fmt: skip
     for kind in ("JPEG", "PNG"):
         count, to = (24, 64) if quick else (2304, 512)
-        folder = files.variant(source, work / f"{kind}-many", 128 if quick else 1024, kind.lower(), count, count // 9)
+        folder = files.variant(source, work / f"{kind}-many", 128 if quick else 1024, kind.lower(), count, count // 12, test=4)
 
         def build(_: int, folder=folder, to=to, count=count) -> dict:
             shutil.rmtree(cache, ignore_errors=True)
@@ -267,7 +267,7 @@ def scale(bench: Bench, work: Path) -> None:
     counts = (24, 48) if bench.quick else (1_000, 3_000, 10_000, 30_482)
     source = files.base(work / "base", *((24, 12) if bench.quick else (768, 400)))
     for count in counts:
-        folder = files.variant(source, work / "scale", 64 if bench.quick else 256, "jpeg", count, min(count, 64 if bench.quick else 1_000))
+        folder = files.variant(source, work / "scale", 64 if bench.quick else 256, "jpeg", count, min(count, 64 if bench.quick else 1_000), test=4)
         megabytes = sum(path.stat().st_size for path in (folder / "train").iterdir()) / 1e6
         shutil.rmtree(work / "cache-scale", ignore_errors=True)
         settings = {**LAPTOP, "size": 16 if bench.quick else 32, "batch": 8 if bench.quick else 64}

@@ -21,15 +21,16 @@ def base(folder: Path, train: int, test: int) -> Path:
     return phantom.generate(folder, 0, train // 2, train - train // 2, test // 2, BASE_SIZE, overwrite=True, progress=False)
 
 
-def variant(source: Path, folder: Path, size: int, kind: str, train: int, distinct: int | None = None) -> Path:
+def variant(source: Path, folder: Path, size: int, kind: str, train: int, distinct: int | None = None, test: int | None = None) -> Path:
     """The same images at ``size`` pixels as ``kind`` ('jpeg' or 'png'), with grain; kept if they are there.
 
     Args:
         source: of :func:`base`.
         train: how many training images; more than the source has are repeated with other grain.
         distinct: how many files are written for them; the others are hard links to these, in turn. None writes all.
+        test: how many test images; None takes all that the source has.
     """
-    wanted = list(_rows(source, train))
+    wanted = list(_rows(source, train, test))
     if (folder / "complete").is_file() and (folder / "complete").read_text() == str(len(wanted)):
         return folder
     distinct = distinct or train
@@ -56,12 +57,12 @@ def variant(source: Path, folder: Path, size: int, kind: str, train: int, distin
     return folder
 
 
-def _rows(source: Path, train: int) -> Iterator[tuple[str, str, str, str]]:
+def _rows(source: Path, train: int, test: int | None) -> Iterator[tuple[str, str, str, str]]:
     for split in ("train", "test"):
         rows = [line.split()[:3] for line in (source / f"{split}.txt").read_text().splitlines()]
         # Positive and negative in turn, so that any first part of them has both.
         rows = [rows[(i // 2) if i % 2 else -(i // 2) - 1] for i in range(len(rows))]
-        count = len(rows) if split == "test" else train
+        count = train if split == "train" else len(rows) if test is None else test
         for number in range(count):
             patient, file, label = rows[number % len(rows)]
             yield split, patient if number < len(rows) else f"{patient}x{number // len(rows)}", file, label
