@@ -21,7 +21,7 @@ from cxrlib.checksums import WeightsError
 from cxrlib.config import RunConfig
 from cxrlib.experiment import describe, image_sets, key_of, open_dataset, run
 from cxrlib.processes import main_hidden, usable_cores
-from cxrlib.records import Record, has_weights, load, save_without_weights
+from cxrlib.records import Record, load, save_without_weights
 
 TOPIC = "cxr-steps"
 REPORT_EVERY = 5.0  # seconds between messages of a worker about its step
@@ -46,7 +46,7 @@ def run_all(
             place in this process.
         scheduler: a Dask scheduler whose workers take the runs: its address, such as 'tcp://node1:8786', or its file.
         gpu: take only workers that declare the resource GPU, one run for each GPU; by default if there are any.
-        weights: also run again what is recorded without its weights.
+        weights: also run again what is recorded without its weights, or with damaged ones.
 
     Raises:
         RunsFailedError: after the last run, listing what failed and why, also for lack of initial weights.
@@ -140,7 +140,7 @@ class _Tasks:
 
     def __init__(self, configs: dict[str, RunConfig], weights: bool) -> None:
         self.configs, self.weights = configs, weights
-        self.records = {key: record for key, config in configs.items() if (record := self.recorded(key, config)) is not None}
+        self.records = {key: record for key, config in configs.items() if (record := load(config.store, key, weights)) is not None}
         missing = {key: config for key, config in configs.items() if key not in self.records}
         self.cost = {key: config.schedule[-1] * config.batch_size * config.crop**2 for key, config in missing.items()}
         # Long runs first, so that no worker is left with one at the end.
@@ -148,10 +148,6 @@ class _Tasks:
         self.failures: dict[str, str] = {}
         self.steps: dict[str, int] = {}
         self.started = self.shown = time.monotonic()
-
-    def recorded(self, key: str, config: RunConfig) -> Record | None:
-        record = load(config.store, key)
-        return None if record and self.weights and not has_weights(record, config.store) else record
 
     def finish(self, key: str, outcome: Callable[[], Record]) -> None:
         """Take the record that ``outcome`` returns, or note the error that it raises."""

@@ -112,6 +112,23 @@ def test_a_store_filled_elsewhere_is_used_without_training(one_run, tmp_path, mo
         run_all(copied.runs(), workers=1, weights=True)
 
 
+def test_damaged_weights_are_trained_again_where_weights_are_asked_for(one_run, capsys, monkeypatch):
+    config = RunConfig.parse(one_run)
+    (first,) = run_all([config], workers=1)
+    path = one_run["store"] / first.key / "weights.safetensors"
+    whole = path.read_bytes()
+    for damage in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(damage)
+        run_all([config], workers=1)
+        assert path.read_bytes() == damage
+        (again,) = run_all([config], workers=1, weights=True)
+        assert "its weights are not the ones recorded" in capsys.readouterr().err
+        assert again.predictions == first.predictions and path.read_bytes() == whole
+        records.load_model(again, one_run["store"])
+    monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("trained again"))
+    run_all([config], workers=1, weights=True)
+
+
 def test_a_worker_with_other_data_says_so_instead_of_training(one_run):
     with pytest.raises(RuntimeError, match="would compute run .*, not 0000"):
         sweep.run_one(RunConfig.parse(one_run), "0000", threads=1)
