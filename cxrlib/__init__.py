@@ -10,7 +10,10 @@ Importing the package imports none of them, so ``cxr --help`` stays quick.
 
 __version__ = "0.1.0"
 
-# Part of every record's key. Raise it when a change of code changes the numbers of a run.
+# Part of every record's key. Raise it when a change of code changes what a run computes: its batches, its arithmetic, its
+# metrics. Rounding alone does not count, as another processor does not: 1 is the protocol both before and since
+# activations lie in memory with channels last (`cxrlib.speed`), though a record from before differs in the last digits,
+# which training can enlarge. A record names its code and its machine.
 PROTOCOL_VERSION = 1
 
 DISCLAIMER = "Research and teaching only. Not for diagnosis: nothing here has been validated for clinical use."

@@ -27,7 +27,7 @@ from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig
 from cxrlib.files import safetensors_bytes
 from cxrlib.images import decode_mask
 from cxrlib.initialisations import to_metadata
-from cxrlib.records import Record, code_version, content_key, has_weights, load
+from cxrlib.records import Record, code_version, content_key, load
 from cxrlib.records import save as save_record
 
 RECORDED_PACKAGES = ("torch", "timm", "accelerate", "numpy", "pillow", "scikit-learn")
@@ -105,7 +105,7 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
     Args:
         config: the run.
         progress: show a progress bar.
-        weights: train again if there is a record without its weights (one that was imported).
+        weights: train again if the record is without its weights (it was imported) or they are damaged.
         on_step: called with the number of finished steps.
 
     Raises:
@@ -120,21 +120,16 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
     key = run_key(config, dataset.fingerprint, initialisation.sha256)
 
     def compute() -> Record:
-        found = _recorded(config, key, weights)
+        found = load(config.store, key, weights)
         return found or _train_and_record(config, dataset, initialisation, key, progress, on_step)
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return _run_together(config, key, weights, compute)
-    recorded = _recorded(config, key, weights)
+    recorded = load(config.store, key, weights)
     if recorded is not None:
         return recorded
     with run_lock(config.store, key):
         return compute()
-
-
-def _recorded(config: RunConfig, key: str, weights: bool) -> Record | None:
-    record = load(config.store, key)
-    return None if record and weights and not has_weights(record, config.store) else record
 
 
 @contextmanager
@@ -165,7 +160,7 @@ def _run_together(config: RunConfig, key: str, weights: bool, compute: Callable[
 
     state = PartialState(cpu=on_cpu(config))
     with run_lock(config.store, key) if state.is_main_process else nullcontext():
-        (recorded,) = broadcast_object_list([_recorded(config, key, weights) if state.is_main_process else None])
+        (recorded,) = broadcast_object_list([load(config.store, key, weights) if state.is_main_process else None])
         (record,) = broadcast_object_list([recorded or compute()])
     return record
 

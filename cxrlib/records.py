@@ -24,6 +24,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrlib import PROTOCOL_VERSION, __version__
+from cxrlib.checksums import file_digest
 from cxrlib.files import atomic_write
 
 KEY = re.compile(r"[0-9a-f]{20}")
@@ -116,12 +117,19 @@ def save_without_weights(record: Record, store: Path) -> None:
     atomic_write(Path(store) / record.key / "record.json", json.dumps({"sha256": _sha256(body), "record": body}))
 
 
-def load(store: Path, key: str) -> Record | None:
-    """A record by its key; None if it is missing or damaged (then it is computed again). Weights need not be there."""
+def load(store: Path, key: str, weights: bool = False) -> Record | None:
+    """A record by its key; None if it is missing or damaged (then it is computed again).
+
+    Args:
+        weights: also None if the trained weights beside it are missing or are not the ones recorded.
+    """
     path = Path(store) / key / "record.json"
     try:
         envelope = json.loads(path.read_text(encoding="utf-8"))
-        return _checked(envelope["record"], envelope["sha256"], key)
+        record = _checked(envelope["record"], envelope["sha256"], key)
+        if weights and file_digest(_weights_file(record, store)) != record.weights_sha256:
+            raise ValueError("its weights are not the ones recorded")
+        return record
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -137,8 +145,12 @@ def all_records(store: Path) -> list[Record]:
 
 
 def has_weights(record: Record, store: Path) -> bool:
-    """Whether the trained weights lie beside the record; :func:`load_model` also verifies them."""
-    return (Path(store) / record.key / "weights.safetensors").is_file()
+    """Whether a file of trained weights lies beside the record; :func:`load` and :func:`load_model` also verify it."""
+    return _weights_file(record, store).is_file()
+
+
+def _weights_file(record: Record, store: Path) -> Path:
+    return Path(store) / record.key / "weights.safetensors"
 
 
 def summary(record: Record) -> dict[str, Any]:
@@ -251,7 +263,7 @@ def load_model(record: Record, store: Path):
 
     from cxrlib.model import WeightsError, create_model
 
-    path = Path(store) / record.key / "weights.safetensors"
+    path = _weights_file(record, store)
     if not path.is_file():
         raise WeightsError(
             f"{path} is missing: the record was imported, or its weights were cleaned away; copy the file from where it was "

@@ -7,23 +7,22 @@ be killed at any time: the same call goes on with what is missing. See the book'
 from __future__ import annotations
 
 import functools
-import os
+import logging
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from cxrlib.checksums import WeightsError
+from cxrlib.cluster import TOPIC, connect, gpus, reporter
 from cxrlib.config import RunConfig
 from cxrlib.experiment import describe, image_sets, key_of, open_dataset, run
-from cxrlib.processes import main_hidden, usable_cores
-from cxrlib.records import Record, has_weights, load, save_without_weights
+from cxrlib.processes import usable_cores
+from cxrlib.records import Record, load, save_without_weights
 
-TOPIC = "cxr-steps"
 REPORT_EVERY = 5.0  # seconds between messages of a worker about its step
 SHOW_EVERY = 30.0  # seconds between lines about a sweep in which no run ended
 
@@ -38,7 +37,8 @@ def run_all(
     """Run what is not recorded yet and return all records in the order of ``configs``.
 
     Prints to stderr a line per finished run with the share done and the time left, and the traceback of a failed one,
-    which does not stop the others. Interrupted (Ctrl-C) or killed, the same call goes on.
+    which does not stop the others; every half minute a line too while no run ends. Interrupted (Ctrl-C) or killed, the
+    same call goes on, and a cluster's workers end the runs that nobody waits for any more at their next step.
 
     Args:
         configs: runs; one that occurs twice is run once.
@@ -46,23 +46,25 @@ def run_all(
             place in this process.
         scheduler: a Dask scheduler whose workers take the runs: its address, such as 'tcp://node1:8786', or its file.
         gpu: take only workers that declare the resource GPU, one run for each GPU; by default if there are any.
-        weights: also run again what is recorded without its weights.
+        weights: also run again what is recorded without its weights, or with damaged ones.
 
     Raises:
         RunsFailedError: after the last run, listing what failed and why, also for lack of initial weights.
-        ConnectionError: if no scheduler answers at the address.
+        ConnectionError: if no scheduler answers at the address, or it is gone in mid-sweep.
     """
     found, refused = _keys(configs)
     tasks = _Tasks(dict(found), weights)
     print(f"{len(tasks.configs)} runs: {len(tasks.records)} recorded, {len(tasks.missing)} to do", file=sys.stderr, flush=True)
-    workers = min(workers or _gpus() or usable_cores(), len(tasks.missing))
+    workers = min(workers or gpus() or usable_cores(), len(tasks.missing))
     try:
         if tasks.missing and scheduler is None and workers == 1:
-            for key, config in tasks.missing.items():
-                tasks.finish(key, functools.partial(run_one, config, key, usable_cores(), weights, len(tasks.missing) == 1))
+            with nullcontext() if len(tasks.missing) == 1 else _heartbeat(tasks):  # a single run has a bar of its own
+                for key, config in tasks.missing.items():
+                    on_step = functools.partial(tasks.reached, key)
+                    tasks.finish(key, functools.partial(run_one, config, key, usable_cores(), weights, len(tasks.missing) == 1, on_step))
         elif tasks.missing:
             _fill_caches(tasks.missing.values())
-            with _client(scheduler, workers) as (client, threads):
+            with connect(scheduler, workers) as (client, threads), _heartbeat(tasks):
                 _submit(client, tasks, threads, gpu)
     except BaseException:
         done = sum(key in tasks.records for key in tasks.missing)
@@ -94,7 +96,14 @@ def _fill_caches(configs: Iterable[RunConfig]) -> None:
             pass  # such as too few images for its training set: the run itself will say so
 
 
-def run_one(config: RunConfig, key: str, threads: int | None, weights: bool = False, progress: bool = False) -> Record:
+def run_one(
+    config: RunConfig,
+    key: str,
+    threads: int | None,
+    weights: bool = False,
+    progress: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> Record:
     """One run in this process; ``threads`` None leaves torch as it was started.
 
     Raises:
@@ -107,32 +116,12 @@ def run_one(config: RunConfig, key: str, threads: int | None, weights: bool = Fa
     here = key_of(config)
     if here != key:
         raise RuntimeError(f"this worker would compute run {here}, not {key}: its data, weights or version of cxrlib differ from the driver's")
-    return run(config, progress, weights, on_step=_reporter(key))
+    return run(config, progress, weights, on_step=on_step)
 
 
-def _remote(config: dict[str, Any], key: str, threads: int | None, weights: bool) -> str:
+def _remote(config: dict[str, Any], key: str, threads: int | None, weights: bool, report_every: float) -> str:
     """A run on a worker, from and to plain values, so that versions of pydantic may differ."""
-    return run_one(RunConfig.parse(config), key, threads, weights).model_dump_json()
-
-
-def _reporter(key: str) -> Callable[[int], None] | None:
-    """Tells the scheduler the step of a run every few seconds; None outside a Dask worker."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import get_worker
-
-    try:
-        worker = get_worker()
-    except ValueError:
-        return None
-    last = [time.monotonic()]
-
-    def report(step: int) -> None:
-        if time.monotonic() - last[0] > REPORT_EVERY:
-            last[0] = time.monotonic()
-            worker.log_event(TOPIC, {"key": key, "step": step})
-
-    return report
+    return run_one(RunConfig.parse(config), key, threads, weights, on_step=reporter(key, report_every)).model_dump_json()
 
 
 class _Tasks:
@@ -140,18 +129,22 @@ class _Tasks:
 
     def __init__(self, configs: dict[str, RunConfig], weights: bool) -> None:
         self.configs, self.weights = configs, weights
-        self.records = {key: record for key, config in configs.items() if (record := self.recorded(key, config)) is not None}
+        self.records = {key: record for key, config in configs.items() if (record := load(config.store, key, weights)) is not None}
         missing = {key: config for key, config in configs.items() if key not in self.records}
         self.cost = {key: config.schedule[-1] * config.batch_size * config.crop**2 for key, config in missing.items()}
         # Long runs first, so that no worker is left with one at the end.
         self.missing = {key: missing[key] for key in sorted(missing, key=lambda key: -self.cost[key])}
         self.failures: dict[str, str] = {}
-        self.steps: dict[str, int] = {}
+        self.steps: dict[str, int] = {}  # that a run told last
+        self.begun: dict[str, int] = {}  # of the checkpoint that it went on from
+        self.given_up: dict[str, list[int]] = {key: [] for key in self.missing}  # told when its workers had died too often
         self.started = self.shown = time.monotonic()
 
-    def recorded(self, key: str, config: RunConfig) -> Record | None:
-        record = load(config.store, key)
-        return None if record and self.weights and not has_weights(record, config.store) else record
+    def reached(self, key: str, step: int) -> None:
+        """Note the step that a run tells, from whatever thread; the first one follows its checkpoint."""
+        if key in self.missing:
+            self.begun[key] = min(self.begun.get(key, step), step - 1)
+            self.steps[key] = step
 
     def finish(self, key: str, outcome: Callable[[], Record]) -> None:
         """Take the record that ``outcome`` returns, or note the error that it raises."""
@@ -162,42 +155,83 @@ class _Tasks:
         except Exception as error:
             self.failures[key] = f"{describe(config)}: {type(error).__name__}: {error}"
             note = "FAILED\n" + "".join(traceback.format_exception(error)).rstrip()
-        self.steps[key] = config.schedule[-1]
         done = sum(key in self.records or key in self.failures for key in self.missing)
         self.show(f"run {done}/{len(self.missing)}  {describe(config)}: {note}")
 
+    def advanced(self, key: str) -> bool:
+        """Whether a run that the scheduler gave up got further since it was last given up."""
+        step = self.steps.get(key, 0)
+        advanced = step > max(self.given_up[key], default=-1)
+        self.given_up[key].append(step)
+        return advanced
+
+    def under_way(self) -> int:
+        """How many runs have told a step and are neither recorded nor failed."""
+        return sum(key not in self.records and key not in self.failures for key in self.steps.copy())
+
+    def work(self) -> tuple[float, float, float]:
+        """All that is to be recorded, what of it is done, and what this call computed: not what lay in checkpoints."""
+        steps, begun = self.steps.copy(), self.begun.copy()  # another thread goes on filling them
+        ends = {key: config.schedule[-1] for key, config in self.missing.items()}
+        steps |= {key: end for key, end in ends.items() if key in self.records}
+        wanted = [key for key in self.missing if key not in self.failures]
+        share = {key: self.cost[key] / ends[key] for key in self.missing}
+        done = sum(share[key] * steps.get(key, 0) for key in wanted)
+        computed = sum(share[key] * (steps.get(key, first) - first) for key, first in begun.items())
+        return sum(self.cost[key] for key in wanted), done, computed
+
     def show(self, text: str) -> None:
+        """Print ``text`` with the share of the work that is done, the time since the start and the time left."""
         self.shown = time.monotonic()
         seconds = self.shown - self.started
-        share = sum(self.cost[key] * step / self.missing[key].schedule[-1] for key, step in self.steps.items()) / sum(self.cost.values())
-        left = f", {duration(seconds / share - seconds)} left" if share else ""
-        print(f"{text}  ({100 * share:.0f} % of the work, {duration(seconds)}{left})", file=sys.stderr, flush=True)
+        total, done, computed = self.work()
+        left = f", {duration(seconds * (total - done) / computed)} left" if computed > 0 else ""
+        share = f"{100 * done / total:.0f} % of the work, " if total else ""
+        print(f"{text}  ({share}{duration(seconds)}{left})", file=sys.stderr, flush=True)
 
 
 def _submit(client, tasks: _Tasks, threads: int | None, gpu: bool | None) -> None:
-    from distributed import as_completed
+    """Send out what is missing and take in what comes back.
+
+    A run whose workers were killed more often than the scheduler allows is sent out again, as long as it got further in
+    between: so go jobs that reach their wall time. One that kills its workers at the same step each time fails.
+
+    Raises:
+        ConnectionError: if the scheduler is gone.
+    """
+    from distributed import KilledWorker, as_completed
 
     if gpu is None:
         gpu = any("GPU" in worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
-    client.subscribe_topic(TOPIC, lambda event: tasks.steps.update({event[1]["key"]: event[1]["step"]} if event[1]["key"] in tasks.missing else {}))
-    ended = threading.Event()
-    threading.Thread(target=_heartbeat, args=(tasks, ended), daemon=True).start()
-    futures = {}
-    for rank, (key, config) in enumerate(tasks.missing.items()):
-        future = client.submit(
-            _remote, config.model_dump(mode="json"), key, threads, tasks.weights,
-            key=f"cxr-{key}", priority=-rank, resources={"GPU": 1} if gpu else None, pure=True,
+    client.subscribe_topic(TOPIC, lambda event: tasks.reached(event[1]["key"], event[1]["step"]))
+    ranks = {key: rank for rank, key in enumerate(tasks.missing)}
+
+    def send(key: str):
+        return client.submit(
+            _remote, tasks.missing[key].model_dump(mode="json"), key, threads, tasks.weights, REPORT_EVERY,
+            key=f"cxr-{key}-{len(tasks.given_up[key])}", priority=-ranks[key], resources={"GPU": 1} if gpu else None, pure=True,
         )  # fmt: skip
-        futures[future] = key
+
+    futures = {send(key): key for key in tasks.missing}
+    completed = as_completed(list(futures))
     try:
-        for future in as_completed(futures):
-            tasks.finish(futures[future], lambda future=future: _record(future, tasks.missing[futures[future]]))
+        for future in completed:
+            key = futures.pop(future)
+            if future.cancelled():
+                logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it would log how it closes, in tracebacks
+                raise ConnectionError("the scheduler is gone; start it and its workers again, and the same command goes on")
+            if isinstance(future.exception(), KilledWorker) and tasks.advanced(key):
+                again = send(key)
+                futures[again] = key
+                completed.add(again)
+                continue
+            tasks.finish(key, lambda future=future, key=key: _record(future, tasks.missing[key]))
             future.release()
+    except ConnectionError:
+        raise
     except BaseException:
         client.cancel(list(futures))
         raise
-    finally:
-        ended.set()
 
 
 def _record(future, config: RunConfig) -> Record:
@@ -208,56 +242,24 @@ def _record(future, config: RunConfig) -> Record:
     return record
 
 
-def _heartbeat(tasks: _Tasks, ended: threading.Event) -> None:
-    while not ended.wait(1):
-        if time.monotonic() - tasks.shown > SHOW_EVERY:
-            tasks.show(f"{sum(1 for key in tasks.steps if key not in tasks.records and key not in tasks.failures)} runs under way")
-
-
 @contextmanager
-def _client(scheduler: str | None, workers: int) -> Iterator[tuple[Any, int | None]]:
-    """A Dask client, and the threads of each run: those of a foreign worker are the business of who started it."""
-    import dask
-    from distributed import Client
+def _heartbeat(tasks: _Tasks) -> Iterator[None]:
+    """Meanwhile a line every so often about a sweep in which no run ends."""
+    ended = threading.Event()
 
-    if scheduler is not None:
-        try:
-            client = Client(timeout=30, **({"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}))
-        except (OSError, ValueError) as error:
-            raise ConnectionError(f"no Dask scheduler answers at {scheduler} ({type(error).__name__}); start one with: dask scheduler") from None
-        with client:
-            yield client, None
-        return
-    with dask.config.set({"distributed.scheduler.allowed-failures": 5, "distributed.worker.daemon": True}):
-        with main_hidden():
-            cluster = _local_cluster(workers)
-        with cluster, Client(cluster) as client:
-            yield client, max(1, usable_cores() // workers)
+    def beat() -> None:
+        while not ended.wait(min(1, SHOW_EVERY)):
+            if time.monotonic() - tasks.shown > SHOW_EVERY:
+                count = tasks.under_way()
+                tasks.show(f"{count} run{'s' if count != 1 else ''} under way")
 
-
-def _local_cluster(workers: int):
-    """One process per run on this machine; where there are GPUs each process sees one of them."""
-    from distributed import Nanny, Scheduler, SpecCluster
-
-    def options(number: int) -> dict[str, Any]:
-        device = {"env": {"CUDA_VISIBLE_DEVICES": _visible(number)}, "resources": {"GPU": 1}} if _gpus() else {}
-        return {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "silence_logs": 50} | device
-
-    specification = {number: {"cls": Nanny, "options": options(number)} for number in range(workers)}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}}
-    return SpecCluster(workers=specification, scheduler=scheduler, silence_logs=50)
-
-
-def _gpus() -> int:
-    """CUDA devices, counted without starting CUDA in this process."""
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def _visible(number: int) -> str:
-    names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return names[number % len(names)] if names else str(number % max(1, _gpus()))
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def duration(seconds: float) -> str:

@@ -16,29 +16,41 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 from cxrlib.config import Performance
 from cxrlib.records import Record, all_records
 from cxrlib.sweep import run_all
+
+PARTS = ("scheduler", "worker-0", "worker-1", "driver")
 
 
 class Chaos:
     """A scheduler, two workers and a driver that sweeps ``runs`` tiny runs into ``folder/runs``.
 
+    Args:
+        settings: of the runs; what it does not name is chosen here.
+        parts: what to start, in this order. ``gpu-N`` is a worker that declares the resource GPU, ``worker-N`` one that
+            does not.
+        environment: variables for all parts.
+
     Attributes:
         seen: record files as they were first seen; a run that is trained twice would change its own.
     """
 
-    def __init__(self, folder: Path, settings: dict, runs: int) -> None:
-        self.folder, self.runs = folder, runs
+    def __init__(self, folder: Path, settings: dict, runs: int, parts: tuple[str, ...] = PARTS, environment: dict[str, str] | None = None) -> None:
+        self.folder, self.runs, self.names = folder, runs, parts
+        self.environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | (environment or {})
         steps = {"schedule": [1, 30, 40, 50], "eval_every": 25, "checkpoint_every": 5}
-        self.settings = settings | steps | {"inits": ["random"], "seeds": list(range(runs)), "threads": 1}
+        self.settings = steps | settings | {"inits": ["random"], "seeds": list(range(runs)), "threads": 1}
         self.store = folder / "runs"
+        self.address = folder / "scheduler.json"
         self.seen: dict[str, bytes] = {}
         self.parts: dict[str, subprocess.Popen] = {}
         self.restarts = 0
 
     def __enter__(self) -> Chaos:
-        for name in ("scheduler", "worker-0", "worker-1", "driver"):
+        for name in self.names:
             self.start(name)
         return self
 
@@ -48,26 +60,26 @@ class Chaos:
             part.wait()
 
     def start(self, name: str) -> None:
-        address = self.folder / "scheduler.json"
         dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
         dask += ["--dashboard-address", "127.0.0.1:0"]
         if name == "scheduler":
-            address.unlink(missing_ok=True)
-            command = [*dask, "--scheduler-file", str(address)]
+            self.address.unlink(missing_ok=True)
+            command = [*dask, "--scheduler-file", str(self.address)]
         elif name == "driver":
             values = self.settings | {"store": self.store}
             chosen = [f"-p{key}={json.dumps(value, default=str)}" for key, value in values.items()]
-            command = [sys.executable, "-m", "cxrlib", "sweep", "--profile", "tiny", "--study", "03_test_performance", "--scheduler", str(address), *chosen]
+            command = [sys.executable, "-m", "cxrlib", "sweep", "--profile", "tiny", "--study", "03_test_performance", "--scheduler", str(self.address), *chosen]
         else:
-            # Without a nanny, so that a killed worker stays away until another is started.
-            command = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address), "--nthreads", "1"]
+            # Without a nanny, so that a killed worker stays away until another is started. Two threads of a worker with the
+            # resource GPU would take two runs at once, but for the resource.
+            kind = ["--nthreads", "2", "--resources", "GPU=1"] if name.startswith("gpu") else ["--nthreads", "1"]
+            command = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(self.address), *kind]
             command += ["--no-nanny", "--no-dashboard", "--local-directory", str(self.folder), "--death-timeout", "60"]
         log = (self.folder / f"{name}.log").open("ab")
         with log:
-            environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-            self.parts[name] = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            self.parts[name] = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | self.environment)
         if name == "scheduler":
-            self.wait_for(address.exists, 60)
+            self.wait_for(self.address.exists, 60)
 
     def kill(self, name: str) -> None:
         """End a part without warning and start another in its place."""
@@ -87,8 +99,16 @@ class Chaos:
             self.seen.setdefault(path.parent.name, path.read_bytes())
         return len(self.seen)
 
-    def in_mid_run(self) -> bool:
-        return any(not (path.parent / "record.json").exists() for path in self.store.glob("*/checkpoint.safetensors"))
+    def runs_of(self, name: str) -> list[str]:
+        """Keys of the runs that a worker holds the lock of."""
+        files = psutil.Process(self.parts[name].pid).open_files()
+        return [Path(file.path).name[1:-5] for file in files if file.path.endswith(".lock") and Path(file.path).parent == self.store]
+
+    def in_mid_run(self, name: str | None = None) -> bool:
+        """Whether a worker, or any, has a run of which there is a checkpoint and no record."""
+        workers = [name] if name else [part for part in self.parts if part.startswith(("worker", "gpu"))]
+        begun = {path.parent.name for path in self.store.glob("*/checkpoint.safetensors") if not (path.parent / "record.json").exists()}
+        return any(begun.intersection(self.runs_of(worker)) for worker in workers)
 
     def wait_for(self, condition, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -107,11 +127,18 @@ class Chaos:
         if self.parts["driver"].returncode:
             raise RuntimeError((self.folder / "driver.log").read_text()[-5000:])
 
+    def wait_for_another(self, seconds: float) -> bool:
+        """Wait until one more run is recorded; False if the driver ended first."""
+        before = len(self.seen)
+        self.wait_for(lambda: self.look() > before or self.parts["driver"].poll() is not None, seconds)
+        return self.parts["driver"].poll() is None
+
     def faults(self) -> dict[str, int]:
         """How the store differs from that of a sequential sweep in this process: records lost, duplicated, different."""
         whole = run_all(Performance.parse(self.settings | {"store": self.folder / "sequential"}).runs(), workers=1)
         found = {record.key: record for record in all_records(self.store)}
-        again = [key for key, content in self.seen.items() if (self.store / key / "record.json").read_bytes() != content]
+        files = {key: self.store / key / "record.json" for key in self.seen}
+        again = [key for key, content in self.seen.items() if files[key].exists() and files[key].read_bytes() != content]
 
         def answer(record: Record) -> tuple:
             return record.history, record.predictions, record.weights_sha256
@@ -135,12 +162,11 @@ def soak(kills: int, runs: int, seed: int) -> dict[str, int]:
         with Chaos(folder, settings | {"arch": "resnetv2_laptop", "image_channels": 1}, runs) as chaos:
             while chaos.restarts < kills:
                 # Each kill hits a sweep that is going again: a run was finished since the last one, another is under way.
-                before = len(chaos.seen)
-                chaos.wait_for(lambda before=before: chaos.look() > before, 300)
+                chaos.wait_for_another(300)
                 time.sleep(generator.uniform(0, 2))
                 victim = generator.choice(["worker-0", "worker-1"] * 3 + ["driver", "driver", "scheduler"])
                 print(f"kill {chaos.restarts + 1}/{kills}: {victim}; {chaos.look()}/{runs} runs recorded", flush=True)
-                if chaos.parts["driver"].poll() == 0 and len(chaos.seen) == runs:
+                if chaos.parts["driver"].poll() is not None:
                     raise SystemExit(f"the sweep ended after {chaos.restarts} kills; give it more --runs")
                 chaos.kill(victim)
             chaos.finish(3600)

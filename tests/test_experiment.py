@@ -160,6 +160,36 @@ def test_a_killed_run_goes_on_from_its_checkpoint(one_run, tmp_path):
     assert not list(one_run["store"].glob("*/checkpoint.safetensors"))
 
 
+def test_of_two_processes_that_want_one_run_at_once_exactly_one_trains(one_run):
+    """Both have looked for the record before either trains; one then waits for the lock, and reads."""
+    settings = one_run | {"schedule": (1, 8, 9, 10), "eval_every": 5}
+    script = (
+        "import json, sys\n"
+        "from cxrlib import experiment\n"
+        "train, lock = experiment._train_and_record, experiment.run_lock\n"
+        "def noted(*arguments):\n"
+        "    print('trains', flush=True)\n"
+        "    return train(*arguments)\n"
+        "def together(*arguments):\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    return lock(*arguments)\n"
+        "experiment._train_and_record, experiment.run_lock = noted, together\n"
+        "print(experiment.run(json.loads(sys.argv[1]), progress=False).model_dump_json())\n"
+    )
+    command = [sys.executable, "-c", script, json.dumps(settings, default=str)]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = sorted((process.communicate(timeout=120)[0].splitlines() for process in both), key=len)
+    assert [process.returncode for process in both] == [0, 0]
+    assert [len(lines) for lines in said] == [1, 2]
+    assert said[1] == ["trains", *said[0]]
+
+
 def test_tensorboard_curves_are_written_only_if_asked_for(one_run):
     quiet = run(one_run, progress=False)
     assert not (one_run["store"] / "tensorboard").exists()

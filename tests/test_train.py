@@ -1,6 +1,7 @@
 """The protocol of section 3.3: schedule, mixup targets, and a loop that repeats, resumes and stops as it should."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -112,16 +113,44 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, stop_at
     assert state.history == state_resumed.history
 
 
-@pytest.mark.parametrize("damage", ["another key", "truncated"])
+def without_checksum(content: bytes) -> bytes:
+    """A checkpoint as it was written before checkpoints had a checksum."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    del header["__metadata__"]["sha256"]
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
+
+
+def flipped(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+
+DAMAGES = {
+    "another key": lambda content: content,
+    "truncated": lambda content: content[:1000],
+    "empty": lambda _: b"",
+    "a tensor's byte": lambda content: flipped(content, len(content) - 1000),
+    "a tensor's type": lambda content: content.replace(b'"F32"', b'"I32"', 1),
+    "the name of a number in the progress": lambda content: content.replace(b"loss_count", b"loss_counu"),
+    "a number in the progress": lambda content: content.replace(b'step\\": 6', b'step\\": 7', 1),
+    "its checksum": lambda content: flipped(content, content.index(b'"sha256":"') + 12),
+    "no checksum": without_checksum,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(tmp_path, damage):
     settings = config(checkpoint_every=2)
     checkpoint = tmp_path / "checkpoint.safetensors"
-    run(settings, checkpoint=checkpoint, key="k")
-    if damage == "truncated":
-        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    whole, _ = run(settings, checkpoint=checkpoint, key="k")
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(DAMAGES[damage](content))
+    assert damage == "another key" or checkpoint.read_bytes() != content
     steps = []
-    run(settings, checkpoint=checkpoint, key="other" if damage == "another key" else "k", on_step=steps.append)
+    again, _ = run(settings, checkpoint=checkpoint, key="other" if damage == "another key" else "k", on_step=steps.append)
     assert steps[0] == 1
+    assert torch.equal(weights(whole), weights(again))
 
 
 def test_accumulated_micro_batches_make_the_same_step():
