@@ -104,19 +104,21 @@ def our_training(folder: str, cache: str, **settings) -> dict:
 
     from cxrlib import experiment
     from cxrlib.model import create_model, resolve_initialisation
-    from cxrlib.train import train
+    from cxrlib.train import ImageSet, train
 
     config = _config(**settings, data=Path(folder), cache=Path(cache))
     torch.manual_seed(config.seed)
     model = create_model(config.arch, "random", config.image_channels)
     started = time.perf_counter()
-    training = experiment.image_sets(config, experiment.open_dataset(config))[0]
+    dataset = experiment.open_dataset(config)
+    table = dataset.index[dataset.index["split"] == "train"]  # the other side has no test set either
+    images = dataset.images("train", config.resize, config.cache)
+    training = ImageSet(images, (table["label"] == "positive").to_numpy(dtype=np.int64), table["row"].to_numpy())
     prepared = time.perf_counter() - started
     _, progress = train(model, config, training, {}, resolve_initialisation("random"))
     seconds = time.perf_counter() - started
     last = [row["train_loss"] for row in progress.history if row["step"] > config.schedule[-1] * 3 // 4]
-    images = config.schedule[-1] * config.batch_size
-    return {"seconds": seconds, "images": images, "loss": float(np.mean(last)), "prepared": prepared}
+    return {"seconds": seconds, "images": config.schedule[-1] * config.batch_size, "loss": float(np.mean(last)), "prepared": prepared}
 
 
 def _random_set(count: int, size: int):
