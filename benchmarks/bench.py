@@ -217,15 +217,14 @@ IDEAS = {
     "plain": "as PyTorch and the C library come",
     "keep": "keep freed memory for the next step",
     "last": "channels last",
-    "keep+last": "both: what cxrlib does",
-    "keep+last+weights": "and the weights channels last too",
-    "keep+last+fused": "and fused SGD",
-    "keep+last+pool": "and no padded copy before the pooling",
-    "keep+last+micro": "and the batch in four parts, for the caches",
-    "keep+last+bf16": "and bf16 autocast (precision=bf16)",
+    "keep+last": "both",
+    "keep+last+pool": "and no padded copy before the pooling: what cxrlib does",
+    "keep+last+pool+weights": "that, and the weights channels last too",
+    "keep+last+pool+fused": "that, and fused SGD",
+    "keep+last+pool+micro": "that, and the batch in four parts, for the caches",
+    "keep+last+pool+bf16": "that, and bf16 autocast (precision=bf16)",
     "compile": "torch.compile, as it comes",
-    "keep+compile": "torch.compile, freed memory kept",
-    "keep+last+compile": "torch.compile, both",
+    "keep+last+compile": "torch.compile, memory kept, channels last",
 }
 
 

@@ -35,7 +35,7 @@ def _plain_model(config):
 
     from cxrlib import model
 
-    model.reuse_memory = bool  # does nothing
+    model.reuse_memory = model.pool_without_copy = bool  # does nothing
     torch.manual_seed(config.seed)
     return model.create_model(config.arch, "random", config.image_channels).train()
 
@@ -189,13 +189,13 @@ def one_step(kind: str, **settings) -> dict:
     config = _config(**settings, seed=0)
     if "keep" not in ideas:
         models.reuse_memory = bool
+    if "pool" not in ideas:
+        models.pool_without_copy = bool
     model = models.create_model(config.arch, "random", config.image_channels).train()
     inputs = torch.randn(config.batch_size, config.image_channels, config.crop, config.crop)
     inputs = channels_last(inputs) if "last" in ideas else inputs
     if "weights" in ideas:
         model = model.to(memory_format=torch.channels_last)
-    if "pool" in ideas:
-        _padless_pool(model)
     called = torch.compile(model) if "compile" in ideas else model
     labels = torch.arange(config.batch_size).remainder(2).float()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, fused="fused" in ideas)
@@ -212,20 +212,6 @@ def one_step(kind: str, **settings) -> dict:
     first = _times(step, 1)[0]
     step()
     return {"seconds": float(np.median(_times(step, config.schedule[-1]))), "first": first, "images": config.batch_size}
-
-
-def _padless_pool(model) -> None:
-    """The stem's zero padding done by the pooling and a clamp of the border, instead of a padded copy."""
-    import torch
-
-    class Pool(torch.nn.Module):
-        def forward(self, x):
-            pooled = torch.nn.functional.max_pool2d(x, 3, 2, 1)
-            pooled[:, :, 0].clamp_(min=0)
-            pooled[:, :, :, 0].clamp_(min=0)
-            return pooled
-
-    model.stem.pad, model.stem.pool = torch.nn.Identity(), Pool()
 
 
 def standard_evaluation(folder: str, **settings) -> dict:

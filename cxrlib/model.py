@@ -16,7 +16,7 @@ from torch import nn
 
 from cxrlib.checksums import WeightsError
 from cxrlib.initialisations import Initialisation, Normalisation, check_architecture, resolve_initialisation
-from cxrlib.speed import channels_last, reuse_memory
+from cxrlib.speed import channels_last, pool_without_copy, reuse_memory
 
 LAPTOP = "resnetv2_laptop"
 _HEAD_SUFFIXES = ("head.fc.", "head.", "classifier.", "fc.")
@@ -59,6 +59,7 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
     else:
         close = timm.list_models(f"*{arch}*")[:5] or timm.list_models("resnetv2_50*")[:5]
         raise ValueError(f"arch '{arch}' is neither '{LAPTOP}' nor a timm model; for example: {', '.join(close)}")
+    pool_without_copy(model)
     initialisation = resolve_initialisation(init)
     check_architecture(initialisation, arch)
     if initialisation.path is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
+from torch import nn
+from torch.nn import functional
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # names of mallopt(3)
 KEEP_BYTES, GROW_BYTES = 2**31 - 1, 2**27
@@ -37,9 +37,31 @@ def channels_last(images: torch.Tensor) -> torch.Tensor:
     Convolutions pass that layout on, and theirs and the pooling's kernels are faster in it. Of one channel nothing has to
     move, but its strides must say so, or the first convolution goes back to the other layout.
     """
-    import torch
-
     count, channels, height, width = images.shape
     if channels > 1:
         return images.contiguous(memory_format=torch.channels_last)
     return images.contiguous().as_strided(images.shape, (height * width, 1, width, 1))
+
+
+class BorderedMaxPool(nn.Module):
+    """Max pooling, 3 x 3 with stride 2, of an image with a border of zeros one pixel wide, without a copy that has the border.
+
+    Torch's own padding lies below every value; where a window reaches over the edge, zero is therefore put in afterwards.
+    """
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled = functional.max_pool2d(images, 3, stride=2, padding=1)
+        edges = [pooled[:, :, 0], pooled[:, :, :, 0]]
+        edges += [pooled.select(axis, -1) for axis in (2, 3) if images.shape[axis] % 2]  # an even side ends inside
+        for edge in edges:
+            edge.clamp_(min=0)
+        return pooled
+
+
+def pool_without_copy(model: nn.Module) -> None:
+    """Put :class:`BorderedMaxPool` into the stem of a BiT network of timm, in place; any other model is left as it is."""
+    stem = getattr(model, "stem", None)
+    pad, pool = getattr(stem, "pad", None), getattr(stem, "pool", None)
+    if isinstance(pad, nn.ConstantPad2d) and isinstance(pool, nn.MaxPool2d):
+        if (pad.padding, pad.value, pool.kernel_size, pool.stride, pool.padding) == ((1, 1, 1, 1), 0.0, 3, 2, 0):
+            stem.pad, stem.pool = nn.Identity(), BorderedMaxPool()

@@ -35,7 +35,8 @@ SETTINGS = {"arch": "resnetv2_laptop", "channels": 1, "size": 32, "batch": 8, "s
 def test_both_sides_of_a_training_pair_learn_the_same(scripts, covidx_folder, tmp_path, monkeypatch):
     """Same start, images, mixup and rates; the crops differ, so the losses do a little."""
     tasks = scripts[2]
-    monkeypatch.setattr(model, "reuse_memory", model.reuse_memory)  # given back after the standard side
+    for name in ("reuse_memory", "pool_without_copy"):  # given back after the standard side
+        monkeypatch.setattr(model, name, getattr(model, name))
     standard = tasks.standard_training(str(covidx_folder), **SETTINGS)
     ours = tasks.our_training(str(covidx_folder), str(tmp_path), **SETTINGS)
     assert standard["images"] == ours["images"] == 16 * 8
@@ -47,7 +48,8 @@ def test_both_sides_of_a_training_pair_learn_the_same(scripts, covidx_folder, tm
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_both_sides_of_an_evaluation_score_the_same_images(scripts, covidx_folder, tmp_path, monkeypatch):
     tasks = scripts[2]
-    monkeypatch.setattr(model, "reuse_memory", model.reuse_memory)
+    for name in ("reuse_memory", "pool_without_copy"):
+        monkeypatch.setattr(model, name, getattr(model, name))
     shared = {name: value for name, value in SETTINGS.items() if name != "seed"}
     assert tasks.standard_evaluation(str(covidx_folder), **shared)["images"] == 12
     assert tasks.our_evaluation(str(covidx_folder), str(tmp_path), **shared)["images"] == 12

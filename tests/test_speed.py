@@ -5,10 +5,11 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from cxrlib.model import LAPTOP, create_model, normalise
-from cxrlib.speed import channels_last, reuse_memory
+from cxrlib.speed import BorderedMaxPool, channels_last, pool_without_copy, reuse_memory
 
 
 @pytest.mark.parametrize(("arch", "channels"), [(LAPTOP, 1), (LAPTOP, 3), ("resnetv2_50x1_bit", 3), ("tf_efficientnet_lite0", 3)])
@@ -72,3 +73,27 @@ print(told, sum(faults[20:]))
 
 def test_asking_twice_is_asking_once():
     assert reuse_memory() is reuse_memory()
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 32), (48, 47), (5, 7)])
+def test_the_pooling_without_a_copy_is_the_padded_one(height, width):
+    plain = nn.Sequential(nn.ConstantPad2d(1, 0.0), nn.MaxPool2d(3, 2, 0))
+    images = torch.randn(3, 4, height, width, dtype=torch.float64) - 0.5  # zero wins at some edges
+    upstream, results = None, []
+    for pool in (plain, BorderedMaxPool()):
+        inputs = images.clone().requires_grad_(True)
+        pooled = pool(inputs)
+        upstream = torch.randn_like(pooled) if upstream is None else upstream
+        pooled.backward(upstream)
+        results.append((pooled.detach(), inputs.grad))
+    assert (results[0][0][:, :, 0] == 0).any()
+    assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+
+
+def test_only_the_stem_of_bit_is_changed():
+    for arch in (LAPTOP, "resnetv2_50x1_bit"):
+        assert isinstance(create_model(arch).stem.pool, BorderedMaxPool)
+    other = create_model("resnet18")
+    pooling = other.maxpool
+    pool_without_copy(other)
+    assert other.maxpool is pooling
