@@ -68,7 +68,7 @@ def ideas(measured: dict[str, Any]) -> pd.DataFrame:
         for name, value in (
             ("images/s", row["rate"]["median"]),
             ("gain", row["rate"]["median"] / plain[model]),
-            ("first step", row["first_step_seconds"]["high"]),
+            ("first step", row["first_step_seconds"]),
         ):
             columns.setdefault((model, name), {})[row["name"]] = value
     return pd.DataFrame(columns)
