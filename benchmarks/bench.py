@@ -124,7 +124,8 @@ def throughput(bench: Bench, work: Path) -> None:
     quick = bench.quick
     train, test = (24, 12) if quick else (768, 400)
     source = files.base(work / "base", train, test)
-    jpeg = files.variant(source, work / "jpeg512", 96 if quick else 512, "jpeg", train // 2)
+    jpeg = files.variant(source, work / "jpeg512", 96 if quick else 512, "jpeg", train // 2, test=4)
+    scored = files.variant(source, work / "jpeg512-test", 96 if quick else 512, "jpeg", 4)
     png = files.variant(source, work / "png1024", 128 if quick else 1024, "png", train // 3, test=4)
     cache, batch = work / "cache", 8 if quick else 64
     sizes = (16, 24) if quick else (64, 128)
@@ -144,7 +145,7 @@ def throughput(bench: Bench, work: Path) -> None:
         row = {"name": name, "what": what, "against": "the same step on one batch that stays in memory", "unit": "images/s", "target": 0.95}
         bench.add("rows", row | {"ours": spread(rates[0]), "theirs": spread(rates[1]), "ratio": spread([a / b for a, b in zip(*rates)])})
 
-    files_of = {"folder": str(jpeg), **small, "steps": 8}
+    files_of = {"folder": str(scored), **small, "steps": 8}
     run("our_evaluation", cache=str(cache), **files_of)  # fills the cache
     bench.pair(
         "evaluate", 3, f"evaluation of {test} test images, laptop model, {sizes[0]} px, cached", "decoding them again in a DataLoader with 2 workers",
@@ -177,7 +178,8 @@ def throughput(bench: Bench, work: Path) -> None:
 
 def starting(bench: Bench, work: Path) -> None:
     """How long until the first step, and what a sweep gains over processes one after another."""
-    folder = files.variant(files.base(work / "base", *((24, 12) if bench.quick else (768, 400))), work / "jpeg512", 96 if bench.quick else 512, "jpeg", 12 if bench.quick else 384)
+    source = files.base(work / "base", *((24, 12) if bench.quick else (768, 400)))
+    folder = files.variant(source, work / "jpeg512-runs", 96 if bench.quick else 512, "jpeg", 12 if bench.quick else 384, test=12 if bench.quick else 100)
     settings = {**LAPTOP, "size": 16 if bench.quick else 64, "batch": 8 if bench.quick else 32, "steps": 4 if bench.quick else 40}
     where = {"folder": str(folder), "cache": str(work / "cache-runs")}
     run("one_run", store=str(work / "store-first"), seed=0, **where, **settings)  # fills the cache

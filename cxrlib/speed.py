@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # names of mallopt(3)
-KEEP_BYTES, GROW_BYTES = 2**31 - 1, 2**27
+_HUGE_PAGES, _HUGE_PAGE_BYTES = 14, 2**21  # of madvise(2)
+KEEP_BYTES, GROW_BYTES, HUGE_BYTES = 2**31 - 1, 2**27, 2**30
 
 
 @functools.cache
@@ -19,16 +20,33 @@ def reuse_memory() -> bool:
     """Let this process keep the memory that it frees, for its next step; True if its C library can be told so.
 
     A step allocates the same large tensors again and again. glibc takes each from the system and gives it back, and the
-    system fills every page with zeros before it hands it out: at 128 px that is a third of the step. Other C libraries
-    are left as they are. What a process needs at its peak does not change; it only keeps it until it ends.
+    system fills every page with zeros before it hands it out: at 128 px that is a third of the step. The first GiB is
+    also asked for in huge pages, of which a step touches fewer. Other C libraries are left as they are. What a process
+    needs at its peak hardly changes; it only keeps it until it ends.
     """
     if not sys.platform.startswith("linux"):
         return False
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        library = ctypes.CDLL(None)
+        mallopt = library.mallopt
     except (AttributeError, OSError):  # musl has none
         return False
-    return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, KEEP_BYTES), mallopt(_TOP_PAD, GROW_BYTES)])
+    told = all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, KEEP_BYTES), mallopt(_TOP_PAD, GROW_BYTES)])
+    if told:
+        _ask_for_huge_pages(library)
+    return told
+
+
+def _ask_for_huge_pages(library: ctypes.CDLL) -> None:
+    """Mark addresses that malloc will use next; no memory is taken before it is written to, and a refusal changes nothing."""
+    library.malloc.argtypes, library.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    library.free.argtypes, library.free.restype = [ctypes.c_void_p], None
+    block = library.malloc(HUGE_BYTES)
+    if block:
+        start = -(-block // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
+        library.madvise(start, HUGE_BYTES - 2 * _HUGE_PAGE_BYTES, _HUGE_PAGES)
+        library.free(block)
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:
