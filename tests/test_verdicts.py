@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cxrlib import operating, paper, recorded, records, selection, verdicts
+from cxrlib import comparisons, operating, paper, recorded, records, selection, verdicts
 from cxrlib.claims import CLAIMS
 from cxrlib.config import RunConfig
 from cxrlib.estimates import Estimate
@@ -54,7 +54,7 @@ def performance(wrong: dict[str, float], seeds=range(5), **fields) -> list[Recor
 
 
 def judge(made: list[Record], design=DESIGN) -> dict[int, Finding]:
-    return verdicts.judge(verdicts.parts(made, design, resamples=600))
+    return verdicts.judge(comparisons.parts(made, design, resamples=600))
 
 
 # Verdicts
@@ -143,9 +143,9 @@ def test_few_images_and_steadiness():
 
 def test_a_verdict_follows_the_corrected_p_value_not_the_interval():
     narrow = Estimate(0.02, 0.001, 0.04, 0.03)
-    alone = verdicts.judge({1: [verdicts.Part("a", narrow, 5)]})
+    alone = verdicts.judge({1: [comparisons.Part("a", narrow, 5)]})
     assert alone[1].verdict == "holds"
-    among = verdicts.judge({n: [verdicts.Part("a", narrow, 5)] for n in (1, 2, 3)})
+    among = verdicts.judge({n: [comparisons.Part("a", narrow, 5)] for n in (1, 2, 3)})
     assert {finding.verdict for finding in among.values()} == {"not seen"}
     assert "p = 0.090" in among[1].result
 
@@ -156,7 +156,7 @@ def test_an_axis_of_one_value_cannot_be_tested():
 
 def test_nine_rows_in_order_and_provisional_where_runs_are_missing():
     made = performance({"random": 0.6, "s": 0.3, "m": 0.02})
-    rows = verdicts.verdicts(verdicts.parts(made, DESIGN, resamples=200), {recorded.PERFORMANCE: (15, 20)})
+    rows = verdicts.verdicts(comparisons.parts(made, DESIGN, resamples=200), {recorded.PERFORMANCE: (15, 20)})
     assert [row.number for row in rows] == [claim.number for claim in CLAIMS] == list(range(1, 10))
     assert rows[0].result.startswith("provisional, 15 of 20 runs: ")
     assert rows[8].verdict == "cannot be tested here"
@@ -315,7 +315,7 @@ def test_every_committed_record_is_a_run_of_the_profile(committed):
 
 
 def test_every_verdict_is_recomputed_from_the_committed_records(committed):
-    found = verdicts.parts(committed.records, recorded.Design.of_profile("quarter"))
+    found = comparisons.parts(committed.records, recorded.Design.of_profile("quarter"))
     rows = verdicts.verdicts(found, committed.by_study())
     allowed = {"holds", "holds partly", "not seen", "contradicted", "cannot be tested here", "not recorded yet"}
     assert {row.verdict for row in rows} <= allowed
