@@ -123,6 +123,15 @@ def _prepare_data(profile: str, data: Path | None, root: Path) -> tuple[str, dic
     return str(folder), {str(root / folder): folder_state(root / folder)}
 
 
+def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
+    """SHA-256 of every file that a parameter of a notebook names, such as a table of committed records."""
+    from cxrlib.config import STUDIES
+
+    values = {name: field.default for name, field in STUDIES[notebook].model_fields.items()} | parameters
+    paths = [root / value for value in values.values() if isinstance(value, str | Path)]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+
+
 def _book_state(root: Path) -> str:
     """SHA-256 of every source of the pages: configuration, text, executed notebooks, page extension, versions."""
     digest = hashlib.sha256(repr(package_versions()).encode())
@@ -210,7 +219,8 @@ def build(
             with stages.stage(f"notebook {template.stem}"):
                 parameters = chosen.parameters(template.stem, data=folder)
                 destination = root / "book" / "executed" / template.name
-                if not execute(template, destination, parameters, states, about, root, force):
+                inputs = states | file_states(template.stem, parameters, root)
+                if not execute(template, destination, parameters, inputs, about, root, force):
                     print("  nothing changed")
         default = profile == "demo" and data is None
         pages = root / "_build" / ("html" if default else f"{profile}-{about['data']}")

@@ -69,7 +69,7 @@ def stamp(template: Path, parameters: Mapping[str, Any], data_states: Mapping[st
     Args:
         template: notebook to execute; only its sources and tags count.
         parameters: what papermill injects.
-        data_states: one state (see :func:`folder_state`) per data folder.
+        data_states: one state (see :func:`folder_state`) per data folder, and one per file that is read.
         about: what the copy says of itself.
     """
     cells = json.loads(template.read_text(encoding="utf-8"))["cells"]

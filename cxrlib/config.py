@@ -210,6 +210,17 @@ class Speed(Parameters):
     million: int = Field(1_000_000, ge=1, description="images of the estimate on paper")
 
 
+class RealXrays(Parameters):
+    """Parameters of notebook 09, the study on real X-rays from committed records."""
+
+    results: Path = Field(Path("results/quarter.parquet"), description="table of records of the study")
+    trials: Path = Field(Path("results/upstream.parquet"), description="table with runs that held out validation images")
+    profile: str = Field("quarter", description="profile whose runs the records answer")
+    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
+    prevalences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.01, 0.05, 0.2, 0.5), min_length=1)
+    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval; a p-value is at least 2 in this many")
+
+
 class Study(Parameters):
     """A grid of runs."""
 
@@ -292,6 +303,7 @@ STUDIES: dict[str, type[Parameters]] = {
     "04_data_size": DataSize,
     "05_grad_cam": GradCam,
     "08_speed": Speed,
+    "09_real_xrays": RealXrays,
 }
 
 

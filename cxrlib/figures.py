@@ -86,7 +86,7 @@ def grid_panels(
             estimates = [chosen.at[v, value] for v in present]
             estimate_errors(ax, offsets, estimates, label=str(group), color=PALETTE[position], marker=MARKERS[position], markersize=6)
         ax.set_xticks(range(len(values)), [(names or {}).get(v, str(v)) for v in values])
-        ax.set(xlabel=xlabel, title=f"{panels}: {facet}")
+        ax.set(xlabel=xlabel, title=f"{panels}: {facet}", xlim=(-0.35, len(values) - 0.65))
     axes[0][0].set_ylabel(f"test {value} (95 % interval)")
     axes[0][-1].legend(title=lines, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(title)

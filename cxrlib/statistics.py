@@ -58,9 +58,13 @@ def difference_over_seeds(
         )
     paired = correct_a - correct_b
     values = _bootstrap_means(paired, patients, seed, resamples)
-    smaller_side = min(np.sum(values <= 0), np.sum(values >= 0))
-    p_value = min(1.0, 2 * (1 + smaller_side) / (1 + values.size))
-    return Estimate(paired.mean(), *_interval(values, confidence), p_value)
+    return Estimate(paired.mean(), *_interval(values, confidence), bootstrap_p(values))
+
+
+def bootstrap_p(values: np.ndarray, at: float = 0.0) -> float:
+    """Two-sided p-value of the hypothesis `at`, from resampled differences `values`: never below 2 / (size + 1)."""
+    smaller_side = min(np.sum(values <= at), np.sum(values >= at))
+    return min(1.0, 2 * (1 + float(smaller_side)) / (1 + values.size))
 
 
 def verdict(difference: Estimate, expected: int = 1) -> str:

@@ -193,14 +193,16 @@ def combine(parts: dict[str, Estimate], text: Callable[[Estimate], str] = points
     Holds if every part holds, holds partly if some do, is contradicted if none holds and one points clearly the other
     way, and is otherwise not seen.
     """
-    verdicts = [verdict(part) for part in parts.values()]
+    return Finding("; ".join(f"{name}: {text(part)}" for name, part in parts.items()), overall([verdict(part) for part in parts.values()]))
+
+
+def overall(verdicts: list[str]) -> str:
+    """The verdict on a claim from those on its parts, as :func:`combine` says."""
     if all(v == "holds" for v in verdicts):
-        overall = "holds"
-    elif "holds" in verdicts:
-        overall = "holds partly"
-    else:
-        overall = "contradicted" if "contradicted" in verdicts else "not seen"
-    return Finding("; ".join(f"{name}: {text(part)}" for name, part in parts.items()), overall)
+        return "holds"
+    if "holds" in verdicts:
+        return "holds partly"
+    return "contradicted" if "contradicted" in verdicts else "not seen"
 
 
 def ordered_inits(records: list[Record], wanted: Iterable[str]) -> list[str]:

@@ -159,6 +159,19 @@ def test_the_state_of_a_folder_follows_labels_and_images(tmp_path):
     assert len(set(states)) == 4
 
 
+def test_new_records_execute_a_notebook_again(tmp_path):
+    table = tmp_path / "results" / "quarter.parquet"
+    assert book.file_states("09_real_xrays", {}, tmp_path) == {}
+    table.parent.mkdir()
+    table.write_bytes(b"1")
+    before = book.file_states("09_real_xrays", {"data": "data/phantom"}, tmp_path)
+    assert list(before) == [str(table)]
+    table.write_bytes(b"2")
+    assert book.file_states("09_real_xrays", {}, tmp_path) != before
+    table.rename(tmp_path / "mine.parquet")
+    assert list(book.file_states("09_real_xrays", {"results": "mine.parquet"}, tmp_path)) == [str(tmp_path / "mine.parquet")]
+
+
 def test_clean_replaces_paths_in_text_only():
     output = new_output("display_data", data={"text/html": "<b>/home/x/data</b>", "image/png": "/home/x/"})
     notebook = new_notebook(cells=[new_code_cell("open('/home/x/data')", outputs=[output])])
