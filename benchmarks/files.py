@@ -59,7 +59,7 @@ def variant(source: Path, folder: Path, size: int, kind: str, train: int, distin
 
 def _rows(source: Path, train: int, test: int | None) -> Iterator[tuple[str, str, str, str]]:
     for split in ("train", "test"):
-        rows = [line.split()[:3] for line in (source / f"{split}.txt").read_text().splitlines()]
+        rows = sorted((line.split()[:3] for line in (source / f"{split}.txt").read_text().splitlines()), key=lambda row: row[2])
         # Positive and negative in turn, so that any first part of them has both.
         rows = [rows[(i // 2) if i % 2 else -(i // 2) - 1] for i in range(len(rows))]
         count = train if split == "train" else len(rows) if test is None else test
