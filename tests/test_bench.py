@@ -96,6 +96,12 @@ def test_a_pair_is_timed_in_turns_and_its_ratio_is_of_pairs(scripts, tmp_path):
     (row,) = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert row["ratio"] == {"median": 3.0, "low": 2.0, "high": 4.0}
     assert row["ours"] == {"median": 4.0, "low": 2.0, "high": 8.0}
+    again = scripts[0].Bench(tmp_path / "out.json", quick=True, only=("a",))
+    once = {"seconds": 1.0, "images": 8}
+    again.pair("a", 2, "x", "y", lambda _: once, lambda _: once)
+    again.pair("b", 2, "x", "y", side("ours"), side("theirs"))
+    (row,) = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert row["ratio"]["median"] == 1.0
 
 
 def test_a_process_that_fails_says_why(scripts):
