@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -250,33 +250,47 @@ IDEAS = {
 }
 
 
+BIT_IDEAS = ("plain", "keep+last+pool", "keep+last+pool+bf16")  # of the large model, which takes its time
+
+
 def ideas(bench: Bench) -> None:
     """Steps of the laptop model and of BiT-R50x1 with each idea; one process each, the spread is that of its steps."""
     batch = 8 if bench.quick else 64
-    cases = [{**LAPTOP, "size": size, "batch": batch, "steps": 2 if bench.quick else 12} for size in ((16,) if bench.quick else (64, 128))]
-    cases += [] if bench.quick else [{**BIT, "size": 128, "batch": batch, "steps": 2}]
-    for settings in cases:
-        of_bit = settings["arch"] == BIT["arch"]
-        skipped = ("compile",) if bench.quick or of_bit else ()
-        kinds = [kind for kind in IDEAS if not any(part in kind for part in skipped)]
-        for kind in kinds:
-            with contextlib.suppress(RuntimeError):  # such as no compiler
-                found = run("one_step", kind=kind, **settings)
-                row = {"name": IDEAS[kind], "kind": kind, "arch": settings["arch"], "size": settings["size"], "batch": settings["batch"]}
-                row["rate"] = spread([found["images"] / seconds for seconds in found["times"]])
-                bench.add("ideas", row | {"first_step_seconds": found["first"]})
+    small, *larger = [{**LAPTOP, "size": size, "batch": batch, "steps": 2 if bench.quick else 12} for size in ((16,) if bench.quick else (64, 128))]
+    wide = {**BIT, "size": 32 if bench.quick else 128, "batch": 4 if bench.quick else batch, "steps": 2}
+    for settings in (small, *larger):
+        steps_with(bench, [kind for kind in IDEAS if not (bench.quick and "compile" in kind)], settings)
+    steps_with(bench, BIT_IDEAS, wide)
+    folding(bench, (small, wide))
+    side_by_side(bench, small)
+
+
+def steps_with(bench: Bench, kinds: Iterable[str], settings: dict) -> None:
+    for kind in kinds:
+        with contextlib.suppress(RuntimeError):  # such as no compiler
+            found = run("one_step", kind=kind, **settings)
+            row = {"name": IDEAS[kind], "kind": kind, "arch": settings["arch"], "size": settings["size"], "batch": settings["batch"]}
+            row["rate"] = spread([found["images"] / seconds for seconds in found["times"]])
+            bench.add("ideas", row | {"first_step_seconds": found["first"]})
+
+
+def folding(bench: Bench, cases: Iterable[dict]) -> None:
+    """How many times as fast an evaluation is with standardised weights in the place of weights to be standardised."""
     bench.result["folding"] = {}
-    for settings in cases[-2:]:
-        found = run("folded_evaluation", batches=2 if bench.quick else 8, **settings)
+    for settings in cases:
+        found = run("folded_evaluation", batches=2 if bench.quick else 6, **settings)
         ratio = statistics.median(found["built"]) / statistics.median(found["folded"])
         bench.result["folding"][f"{settings['arch']}, {settings['size']} px"] = ratio
-    shared = {**LAPTOP, "size": 16 if bench.quick else 64, "batch": batch, "steps": 4 if bench.quick else 40}
+
+
+def side_by_side(bench: Bench, settings: dict) -> None:
+    """Two runs at once, with one thread each and with as many as there are cores."""
+    shared = settings | {"steps": 4 if bench.quick else 40}
     for threads in (1, usable_cores()):
         alone = run("threaded_run", threads=threads, **shared)
-        two = [start("threaded_run", threads=threads, **shared) for _ in range(2)]
-        both = [result(process) for process in two]
-        row = {"name": f"two runs side by side, {threads} thread{'s' * (threads > 1)} each", "kind": f"side by side, {threads}", "arch": LAPTOP["arch"], "size": shared["size"]}
-        row |= {"batch": batch, "rate": spread([sum(r["images"] / r["seconds"] for r in both)])}
+        both = [result(process) for process in [start("threaded_run", threads=threads, **shared) for _ in range(2)]]
+        row = {"name": f"two runs side by side, {threads} thread{'s' * (threads > 1)} each", "kind": f"side by side, {threads}", "arch": shared["arch"]}
+        row |= {"size": shared["size"], "batch": shared["batch"], "rate": spread([sum(r["images"] / r["seconds"] for r in both)])}
         bench.add("ideas", row | {"alone": alone["images"] / alone["seconds"]})
 
 
