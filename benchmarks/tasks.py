@@ -405,11 +405,10 @@ def data_costs(folder: str, cache: str, **settings) -> dict:
     opened = time.perf_counter()
     training = experiment.image_sets(config, dataset)[0]
     cached = time.perf_counter()
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     torch.manual_seed(0)
     train(create_model(config.arch, "random", config.image_channels), config, training, {}, Initialisation("random"))
     seconds = {"index": indexed - started, "fingerprint": printed - indexed, "cache": cached - opened, "epoch": time.perf_counter() - cached}
-    return {"images": len(index), **seconds, "worker_mb": worker, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"images": len(index), **seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 if __name__ == "__main__":
