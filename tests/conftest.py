@@ -1,10 +1,15 @@
 """Small data that tests share. Training runs in tests use one thread: the suite may run beside others."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_folder(folder: Path, train: int = 12, test: int = 6, size: int = 48, seed: int = 0) -> Path:
