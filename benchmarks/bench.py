@@ -103,11 +103,15 @@ class Bench:
         for repeat in range(min(repeats, self.repeats)):
             for side in (0, 1) if repeat % 2 else (1, 0):
                 results[side].append((ours, theirs)[side](repeat))
-        rates = [[r.get("images", r.get("runs", 1)) / r["seconds"] for r in side] for side in results]
-        row = {"name": name, "what": what, "against": against, "unit": more.pop("unit", "images/s"), "target": target}
-        row |= {"ours": spread(rates[0]), "theirs": spread(rates[1]), "ratio": spread([a / b for a, b in zip(*rates)]), "cxrlib": code_version()}
         if "loss" in results[0][0]:
-            row["loss"] = {"ours": spread([r["loss"] for r in results[0]]), "theirs": spread([r["loss"] for r in results[1]])}
+            more["loss"] = {"ours": spread([r["loss"] for r in results[0]]), "theirs": spread([r["loss"] for r in results[1]])}
+        ours_, theirs_ = ([r.get("images", r.get("runs", 1)) / r["seconds"] for r in side] for side in results)
+        self.compare(name, target, what, against, ours_, theirs_, **more)
+
+    def compare(self, name: str, target: float, what: str, against: str, ours: list[float], theirs: list[float], unit: str = "images/s", **more) -> None:
+        """Add a row about rates that were measured in turns."""
+        row = {"name": name, "what": what, "against": against, "unit": unit, "target": target, "cxrlib": code_version()}
+        row |= {"ours": spread(ours), "theirs": spread(theirs), "ratio": spread([a / b for a, b in zip(ours, theirs)])}
         self.add("rows", row | more)
 
     def training(self, name: str, target: float, folder: Path, cache: Path, label: str, repeats: int = 3, **settings) -> None:
@@ -132,10 +136,15 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).is_file() else []
 
 
+def base_counts(bench: Bench) -> tuple[int, int]:
+    """Training and test images of the phantoms that every set of files is made of."""
+    return (24, 12) if bench.quick else (768, 400)
+
+
 def throughput(bench: Bench, work: Path) -> None:
     """The rows about training, evaluation, cache and Grad-CAM."""
     quick = bench.quick
-    train, test = (24, 12) if quick else (768, 400)
+    train, test = base_counts(bench)
     source = files.base(work / "base", train, test)
     jpeg = files.variant(source, work / "jpeg512", 96 if quick else 512, "jpeg", train // 2, test=4)
     scored = files.variant(source, work / "jpeg512-test", 96 if quick else 512, "jpeg", 4)
@@ -156,10 +165,9 @@ def throughput(bench: Bench, work: Path) -> None:
         if not bench.wanted(name):
             continue
         found = run("training_against_compute", rounds=2 if quick else 3 if settings is wide else 5, **settings, steps=3 if quick else count)
-        rates = [[found["batch"] / seconds for seconds in found[side_]] for side_ in ("ours", "theirs")]
+        rates = ([found["batch"] / seconds for seconds in found[side]] for side in ("ours", "theirs"))
         what = f"training on cached images, {'BiT-R50x1' if settings is wide else 'laptop model'}, {settings['size']} px"
-        row = {"name": name, "what": what, "against": "the same step on one batch that stays in memory", "unit": "images/s", "target": 0.95}
-        bench.add("rows", row | {"ours": spread(rates[0]), "theirs": spread(rates[1]), "ratio": spread([a / b for a, b in zip(*rates)])})
+        bench.compare(name, 0.95, what, "the same step on one batch that stays in memory", *rates)
 
     files_of = {"folder": str(scored), **small, "steps": 8}
     run("our_evaluation", cache=str(cache), **files_of)  # fills the cache
@@ -198,7 +206,7 @@ def starting(bench: Bench, work: Path) -> None:
     """How long until the first step, and what a sweep gains over processes one after another."""
     if not bench.wanted("sweep"):
         return
-    source = files.base(work / "base", *((24, 12) if bench.quick else (768, 400)))
+    source = files.base(work / "base", *base_counts(bench))
     folder = files.variant(source, work / "jpeg512-runs", 96 if bench.quick else 512, "jpeg", 12 if bench.quick else 384, test=12 if bench.quick else 100)
     settings = {**LAPTOP, "size": 16 if bench.quick else 64, "batch": 8 if bench.quick else 32, "steps": 4 if bench.quick else 40}
     where = {"folder": str(folder), "cache": str(work / "cache-runs")}
@@ -297,7 +305,7 @@ def side_by_side(bench: Bench, settings: dict) -> None:
 def scale(bench: Bench, work: Path) -> None:
     """What indexing, fingerprint, cache and an epoch cost as the data set grows to the size of COVIDx V9B."""
     counts = (24, 48) if bench.quick else (1_000, 3_000, 10_000, 30_482)
-    source = files.base(work / "base", *((24, 12) if bench.quick else (768, 400)))
+    source = files.base(work / "base", *base_counts(bench))
     for count in counts:
         folder = files.variant(source, work / "scale", 64 if bench.quick else 256, "jpeg", count, min(count, 64 if bench.quick else 1_000), test=4)
         megabytes = sum(path.stat().st_size for path in (folder / "train").iterdir()) / 1e6

@@ -9,7 +9,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +40,16 @@ def _plain_model(config):
     return model.create_model(config.arch, "random", config.image_channels).train()
 
 
-def _loader(paths: Iterable[Path], labels: np.ndarray, transform: Callable, channels: int, **options):
+def _labelled(folder: str, split: str) -> tuple[list[Path], np.ndarray]:
+    """Paths and labels (0 or 1) of a split, as its label file has them."""
+    rows = [line.split()[:3] for line in (Path(folder) / f"{split}.txt").read_text().splitlines()]
+    return [Path(folder) / split / row[1] for row in rows], np.array([row[2] == "positive" for row in rows], dtype=np.int64)
+
+
+def _loader(paths: list[Path], labels: np.ndarray, transform: Callable, channels: int, **options):
     """torchvision's way: every image is decoded each time it is wanted, by two worker processes."""
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
-
-    paths = list(paths)
 
     class Files(Dataset):
         def __len__(self) -> int:
@@ -75,12 +79,10 @@ def standard_training(folder: str, **settings) -> dict:
     steps = config.schedule[-1]
     model = _plain_model(config)
     started = time.perf_counter()
-    rows = [line.split()[:3] for line in (Path(folder) / "train.txt").read_text().splitlines()]
-    labels = np.array([row[2] == "positive" for row in rows], dtype=np.int64)
+    paths, labels = _labelled(folder, "train")
     augment = [transforms.Resize((config.resize,) * 2), transforms.RandomCrop(config.crop), transforms.RandomHorizontalFlip()]
     transform = transforms.Compose([*augment, *_normalise(config.image_channels)])
     batches = [sampling.batch_indices(step, labels, config.batch_size, config.seed) for step in range(steps)]
-    paths = [Path(folder) / "train" / row[1] for row in rows]
     optimizer = torch.optim.SGD(model.parameters(), lr=config.base_lr, momentum=config.momentum)
     losses = []
     for step, (images, target) in enumerate(_loader(paths, labels, transform, config.image_channels, batch_sampler=batches)):
@@ -223,10 +225,8 @@ def standard_evaluation(folder: str, **settings) -> dict:
 
     config = _config(**settings, seed=0)
     model = _plain_model(config).eval()
-    rows = [line.split()[:3] for line in (Path(folder) / "test.txt").read_text().splitlines()]
-    labels = np.array([row[2] == "positive" for row in rows], dtype=np.int64)
+    paths, labels = _labelled(folder, "test")
     transform = transforms.Compose([transforms.Resize((config.crop,) * 2), *_normalise(config.image_channels)])
-    paths = [Path(folder) / "test" / row[1] for row in rows]
 
     @torch.inference_mode()
     def score() -> None:
@@ -234,7 +234,7 @@ def standard_evaluation(folder: str, **settings) -> dict:
         logits = torch.cat([model(images).reshape(-1) for images, _ in batches])
         evaluate(labels, torch.sigmoid(logits).numpy())
 
-    return {"seconds": float(np.median(_times(score, 4)[1:])), "images": len(rows)}
+    return {"seconds": float(np.median(_times(score, 4)[1:])), "images": len(paths)}
 
 
 def our_evaluation(folder: str, cache: str, **settings) -> dict:

@@ -91,7 +91,7 @@ def cost_lines(scale: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row per cost: ``per_image`` (seconds), ``fixed`` (seconds at no image), ``bend``: how much dearer an image is at
-        the largest number than at the smallest after ``fixed`` is taken off, as a ratio; 1 is a straight line.
+        the largest number than at the next smaller one after ``fixed`` is taken off, as a ratio; 1 is a straight line.
     """
     rows = []
     for cost in COSTS:

@@ -246,13 +246,18 @@ def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     return figure
 
 
-def cost_lines(table: pd.DataFrame, costs: Sequence[str], x: str, title: str) -> Figure:
-    """Costs against the number of images, two panels a row, with the straight line fitted to each; one measurement a point."""
+def cost_lines(table: pd.DataFrame, lines: pd.DataFrame, x: str, title: str) -> Figure:
+    """Costs against the number of images, two panels a row, with the straight line fitted to each; one measurement a point.
+
+    Args:
+        lines: of :func:`cxrlib.bench.cost_lines`, a row per cost.
+    """
+    costs = list(lines.index)
     figure, axes = plt.subplots(-(-len(costs) // 2), 2, figsize=(8.5, 2.9 * -(-len(costs) // 2)), squeeze=False)
     for ax in axes.flat[len(costs) :]:
         ax.axis("off")
     for ax, cost in zip(axes.flat, costs, strict=False):
-        slope, offset = np.polyfit(table[x], table[cost], 1)
+        slope, offset = lines.loc[cost, ["per_image", "fixed"]]
         ends = np.array([0, table[x].max()])
         ax.plot(ends / 1000, slope * ends + offset, color="0.6", linestyle="--", label=f"{1000 * slope:.2g} s for 1,000")
         ax.plot(table[x] / 1000, table[cost], color=PALETTE[0], marker="o", linestyle="none")
