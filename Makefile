@@ -7,6 +7,7 @@ PROFILE ?= demo
 DATA ?=
 BENCH ?= results/bench.json
 STUDY ?=
+TABLE ?=
 BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
@@ -48,14 +49,13 @@ soak: environment
 bench: environment
 	@$(BIN)/python benchmarks/bench.py --out "$(BENCH)"
 
-# What is missing of the quarter study in results/quarter.parquet; hours on two cores, goes on where it was stopped.
+# What is missing of the tables of records in results/ that the book draws; hours on two cores, goes on where it was stopped.
 #   make results DATA=path/to/covidx-mini                      all of it
 #   make results DATA=path/to/covidx-mini STUDY=04_data_size   the runs of one notebook
+#   make results DATA=path/to/covidx-mini TABLE=quarter-lite   one table
 results: environment
 	@test -n "$(DATA)" || { echo "name the data folder: make results DATA=path/to/covidx-mini" >&2; exit 1; }
-	@test ! -e results/quarter.parquet || $(BIN)/cxr runs import results/quarter.parquet --store .cache/quarter
-	@$(BIN)/cxr sweep --profile quarter --data "$(DATA)" --store .cache/quarter -p checkpoint_every=100 $(if $(STUDY),--study "$(STUDY)"); \
-	  status=$$?; $(BIN)/cxr runs export results/quarter.parquet --store .cache/quarter && exit $$status
+	@$(BIN)/cxr results --data "$(DATA)" $(if $(TABLE),--table "$(TABLE)") $(if $(STUDY),--study "$(STUDY)")
 
 # The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
 upstream: environment

@@ -122,6 +122,23 @@ def sweep(
 
 
 @app.command()
+def results(
+    data: Annotated[Path, typer.Option(help="Folder whose images the tables are about, such as covidx-mini.")],
+    table: Annotated[list[str] | None, typer.Option(help="Only this table of results/, such as quarter; may repeat.")] = None,
+    study: Annotated[list[str] | None, typer.Option(help="Only the runs of this notebook, such as 04_data_size; may repeat.")] = None,
+    labels: Labels = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; default one per GPU or core.")] = None,
+) -> None:
+    """Complete the committed tables of records that the book draws. Stop it with Ctrl-C; the same command goes on."""
+    with plain_errors():
+        from cxrlib.collect import TABLES, chosen, collect
+
+        for name in [each for each in table or TABLES if chosen(each, study or ())]:
+            before, after = collect(name, data, study or (), labels, workers=workers)
+            typer.echo(f"results/{name}.parquet: {after} records, {after - before} of them new")
+
+
+@app.command()
 def upstream(
     name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; default both.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for weights, records, images and checkpoints.")] = Path(".cache/upstream"),
