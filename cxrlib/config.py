@@ -214,7 +214,9 @@ class RealXrays(Parameters):
     """Parameters of notebook 09, the study on real X-rays from committed records."""
 
     results: Path = Field(Path("results/quarter.parquet"), description="table of records of the study")
-    trials: Path = Field(Path("results/upstream.parquet"), description="table with runs that held out validation images")
+    lite: Path = Field(Path("results/quarter-lite.parquet"), description="table of records of a network with real ImageNet weights")
+    validation: Path = Field(Path("results/quarter-validation.parquet"), description="table of runs of the grid that held out validation images")
+    trials: Path = Field(Path("results/upstream.parquet"), description="table with the trials for the learning rate, which held some out too")
     profile: str = Field("quarter", description="profile whose runs the records answer")
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
     prevalences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.01, 0.05, 0.2, 0.5), min_length=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from cxrlib.estimates import Estimate, normal_quantile
 from cxrlib.metrics import wilson
 from cxrlib.operating import halves
 from cxrlib.records import Record
-from cxrlib.study import correctness, setting
+from cxrlib.statistics import difference_over_seeds
+from cxrlib.study import correctness, mean_interval, setting
 
 
 def newcombe(right_a: int, n_a: int, right_b: int, n_b: int) -> Estimate:
@@ -118,22 +120,25 @@ def optimism(records: list[Record], threshold: float = 0.5, repeats: int = 200, 
     return Optimism(len(cells), runs, float(np.mean(here)), float(np.mean(there)), Estimate(gain.mean(), *np.quantile(gain, [0.025, 0.975])), len(best))
 
 
-def by_validation(records: list[Record], axis: str = "base_lr", threshold: float = 0.5) -> pd.DataFrame:
-    """The value of one axis chosen on validation images beside the one chosen on test images, for groups alike in all else.
+def by_validation(records: list[Record], axes: Sequence[str] = ("base_lr",), threshold: float = 0.5) -> pd.DataFrame:
+    """The values of some axes chosen on validation images beside those chosen on test images, for groups alike in all else.
 
     Args:
-        records: any; those without validation images, and groups with one value of the axis, are left out.
-        axis: a field of the configuration.
+        records: any; those without validation images, and groups with one setting, are left out.
+        axes: fields of the configuration that are chosen.
 
     Returns:
-        Columns arch, init, runs, chosen on validation, its test accuracy, chosen on test, its test accuracy there (two
-        accuracies are means over seeds). Empty if no record held out validation images.
+        Columns arch, init, settings, runs, chosen on validation, its validation accuracy, its test accuracy, chosen on test,
+        its test accuracy there, and cost: the second test accuracy less the first (Estimate over patients and seeds, with
+        both choices as given). Accuracies are means over seeds; a choice is a tuple of values. Empty if no record held out
+        validation images.
     """
-    groups: dict[str, dict[object, list[Record]]] = {}
+    groups: dict[str, dict[tuple, list[Record]]] = {}
     for record in records:
         if record.config["validation_fraction"]:
-            alike = {k: v for k, v in record.config.items() if k not in ("seed", axis)} | {"init": record.initialisation["name"]}
-            groups.setdefault(json.dumps(alike, sort_keys=True), {}).setdefault(record.config[axis], []).append(record)
+            alike = {k: v for k, v in record.config.items() if k not in ("seed", *axes)} | {"init": record.initialisation["name"]}
+            value = tuple(tuple(v) if isinstance(v := record.config[axis], list) else v for axis in axes)
+            groups.setdefault(json.dumps(alike, sort_keys=True), {}).setdefault(value, []).append(record)
     rows = []
     for key, values in sorted(groups.items()):
         if len(values) > 1:
@@ -141,10 +146,45 @@ def by_validation(records: list[Record], axis: str = "base_lr", threshold: float
             valid, test = (max(scored, key=lambda v, i=i: scored[v][i]) for i in (0, 1))
             alike = json.loads(key)
             rows.append(
-                {"arch": alike["arch"], "init": alike["init"], "runs": sum(map(len, values.values())), "chosen on validation": valid}
-                | {"its test accuracy": scored[valid][1], "chosen on test": test, "its test accuracy there": scored[test][1]}
+                {"arch": alike["arch"], "init": alike["init"], "settings": len(values), "runs": sum(map(len, values.values()))}
+                | {"chosen on validation": valid, "its validation accuracy": scored[valid][0], "its test accuracy": scored[valid][1]}
+                | {"chosen on test": test, "its test accuracy there": scored[test][1], "cost": _cost(values[test], values[valid], threshold)}
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _cost(chosen_on_test: list[Record], chosen_on_validation: list[Record], threshold: float) -> Estimate:
+    """Paired difference in test accuracy over the seeds that both settings have; 0 if they are the same setting."""
+    by_seed = [{r.config["seed"]: r for r in runs} for runs in (chosen_on_test, chosen_on_validation)]
+    shared = sorted(by_seed[0].keys() & by_seed[1].keys())
+    if not shared:
+        return Estimate(float("nan"))
+    (a, patients), (b, _) = (correctness([runs[seed] for seed in shared], threshold) for runs in by_seed)
+    return difference_over_seeds(a, b, patients)
+
+
+class Agreement(NamedTuple):
+    """How validation and test accuracy go together over settings: Spearman's correlation of the means over seeds, with a
+    percentile interval over resampled settings, and validation less test accuracy, with Student's t interval over seeds."""
+
+    settings: int
+    correlation: Estimate
+    gap: Estimate
+
+
+def agreement(records: list[Record], threshold: float = 0.5, resamples: int = 2000) -> Agreement | None:
+    """Whether validation and test images order the settings alike; None with less than three settings that held out images."""
+    from scipy.stats import spearmanr
+
+    cells = _cells([record for record in records if record.config["validation_fraction"]])
+    if len(cells) < 3:
+        return None
+    scored = np.array([[[_accuracy(r, split, threshold) for r in runs] for split in ("validation", "test")] for runs in cells.values()])
+    means, random = scored.mean(axis=2), np.random.default_rng(0)
+    samples = (means[random.integers(len(means), size=len(means))] for _ in range(resamples))
+    drawn = [spearmanr(*sample.T).statistic for sample in samples if np.ptp(sample, axis=0).all()]
+    correlation = Estimate(spearmanr(*means.T).statistic, *np.quantile(drawn, [0.025, 0.975]))
+    return Agreement(len(cells), correlation, mean_interval((scored[:, 0] - scored[:, 1]).mean(axis=0)))
 
 
 def _accuracy(record: Record, split: str, threshold: float) -> float:

@@ -219,10 +219,45 @@ def test_choosing_among_equals_is_optimistic_and_one_clear_best_is_not():
 
 def test_selection_on_validation_stands_beside_selection_on_test():
     trials = records.read_table(ROOT / "results" / "upstream.parquet")
-    table = selection.by_validation(trials)
+    table = selection.by_validation(trials, ("base_lr",))
     assert len(table) > 0
     assert (table["its test accuracy"] <= table["its test accuracy there"]).all()
     assert selection.by_validation([record(0.1)]).empty
+
+
+def held_out(on_validation: float, on_test: float, seed: int, **fields) -> Record:
+    """A run with other shares of errors on validation images than on test images."""
+    made = record(on_test, "m", seed, validation_fraction=0.2, **fields)
+    other = record(on_validation, "m", seed + 100, **fields).predictions
+    both = {name: made.predictions[name] + other[name] for name in made.predictions}
+    both["split"] = ["test"] * 200 + ["validation"] * 200
+    return made.model_copy(update={"predictions": both})
+
+
+def test_the_setting_is_chosen_on_validation_images_alone():
+    lucky = [held_out(0.5, 0.1, seed, schedule=SHORT) for seed in range(3)]
+    honest = [held_out(0.2, 0.3, seed, schedule=LONG) for seed in range(3)]
+    table = selection.by_validation(lucky + honest, ("schedule", "mixup"))
+    (row,) = (dict(zip(table, values, strict=True)) for values in table.itertuples(index=False))
+    assert (row["chosen on validation"], row["chosen on test"]) == ((LONG, "beta"), (SHORT, "beta"))
+    assert [row["its validation accuracy"], row["its test accuracy"], row["its test accuracy there"]] == pytest.approx([0.9, 0.85, 0.95])
+    assert row["cost"] == pytest.approx(0.1)
+    assert row["cost"].low < 0.1 < row["cost"].high
+    same = selection.by_validation(honest + [held_out(0.9, 0.9, seed) for seed in range(3)], ("schedule",))["cost"].iloc[0]
+    assert same == same.low == same.high == 0
+    assert selection.by_validation(honest, ("schedule",)).empty, "one setting leaves no choice"
+
+
+def test_agreement_of_validation_and_test():
+    def made(order) -> list[Record]:
+        pairs = zip((SHORT, MIDDLE, LONG, (1, 300)), (0.1, 0.3, 0.5, 0.7), order, strict=True)
+        return [held_out(valid, test, seed, schedule=schedule) for schedule, valid, test in pairs for seed in range(3)]
+
+    alike, opposite = (selection.agreement(made(order)) for order in ((0.2, 0.4, 0.6, 0.8), (0.8, 0.6, 0.4, 0.2)))
+    assert (alike.settings, alike.correlation, opposite.correlation) == (4, pytest.approx(1), pytest.approx(-1))
+    assert alike.gap == pytest.approx(0.05), "ten points of the positive half"
+    assert selection.agreement(made((0.2, 0.4, 0.6, 0.8))[:6]) is None
+    assert selection.agreement([record(0.1, schedule=(1, end)) for end in range(2, 9)]) is None, "nothing was held out"
 
 
 # Thresholds and calibration
