@@ -18,6 +18,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cxrlib.related import SYSTEMS
+
 Mixup = Literal["off", "beta", "fixed"]
 PHANTOM_FOLDER = Path("data/phantom")
 
@@ -297,6 +299,41 @@ class GradCam(Study, OneSetting):
         return self._runs(init=[self.init], seed=self.seeds)
 
 
+class RelatedWork(Study, OneSetting):
+    """Parameters of notebook 07: the systems of the paper's section 2 on the same data, steps and crops."""
+
+    systems: tuple[str, ...] = Field(tuple(SYSTEMS), min_length=1, description="names of cxrlib.related.SYSTEMS")
+    start: Literal["random", "imagenet"] = Field("random", description="where fine-tuned backbones start; ImageNet weights need the hub")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
+    results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
+    profile: str = Field("quarter", description="profile whose runs those records answer")
+    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
+
+    @model_validator(mode="after")
+    def _systems_exist(self) -> Self:
+        for name in self.systems:
+            if name not in SYSTEMS:
+                raise ValueError(f"systems: {_unknown(name, SYSTEMS)}".replace("parameter", "system"))
+        return self
+
+    def runs(self) -> list[RunConfig]:
+        """Every system and seed. A support vector machine takes no steps, so it has one schedule whatever the others have."""
+        return [run for name in self.systems for run in self.runs_of(name)]
+
+    def runs_of(self, name: str) -> list[RunConfig]:
+        """The runs of one system, one for each seed."""
+        system = SYSTEMS[name]
+        init = system.init or (system.imagenet if self.start == "imagenet" and system.imagenet else "random")
+        values: dict[str, Any] = {"arch": system.arch, "init": init, "image_channels": system.image_channels}
+        values |= {"base_lr": system.base_lr, "mixup": system.mixup}
+        if system.size:
+            values |= {"resize": system.size, "crop": system.size}
+        if system.arch.startswith("svm:"):
+            values |= {"resize": system.size or self.crop, "schedule": (0, 1), "eval_every": 1, "batch_size": 2, "flip": False}
+        return self._runs(system=[values], seed=self.seeds)
+
+
 STUDIES: dict[str, type[Parameters]] = {
     "00_upstream": UpstreamStudy,
     "01_data_exploration": Exploration,
@@ -304,6 +341,7 @@ STUDIES: dict[str, type[Parameters]] = {
     "03_test_performance": Performance,
     "04_data_size": DataSize,
     "05_grad_cam": GradCam,
+    "07_related_work": RelatedWork,
     "08_speed": Speed,
     "09_real_xrays": RealXrays,
 }

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from cxrlib.config import RunConfig
 from cxrlib.model import Initialisation, create_model
+from cxrlib.records import Record
 
 MEASURED_STEPS = 5
 BUDGET_SECONDS = 6.0  # after which a measurement ends, if it has at least one step beyond the warm-up
@@ -164,3 +165,11 @@ def run_cost(config: RunConfig, evaluated: int, per_image: ImageCost) -> float:
     """
     trained = config.schedule[-1] * config.batch_size
     return trained * per_image.train + evaluation_count(config.schedule[-1], config.eval_every) * evaluated * per_image.evaluate
+
+
+def seconds_like(config: RunConfig, recorded: Record) -> float:
+    """Seconds that a run may take where another took what its record says: its FLOPs at the pace of the other's."""
+    evaluated = len(recorded.table())
+    other = RunConfig(**recorded.config | {"init": "random"})
+    flops = [run_cost(c, evaluated, image_flops(c.arch, c.image_channels, c.crop, c.freeze)) for c in (config, other)]
+    return recorded.wall_seconds * flops[0] / flops[1]

@@ -170,6 +170,7 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
     from accelerate import PartialState
     from tqdm import tqdm
 
+    from cxrlib import classical
     from cxrlib.model import create_model
     from cxrlib.train import predict, train
 
@@ -187,7 +188,12 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
             if on_step is not None:
                 on_step(step)
 
-        model, state = train(model, config, training, splits, initialisation, checkpoint, key, advance)
+        if classical.is_classical(config.arch):
+            patients = tables["train"]["patient_id"].to_numpy()
+            model, state = classical.fit(model, config, training, splits, patients, initialisation)
+            advance(config.schedule[-1])
+        else:
+            model, state = train(model, config, training, splits, initialisation, checkpoint, key, advance)
     predictions: dict[str, list] = {"split": [], "file": [], "patient_id": [], "label": [], "logit": []}
     for name, split in splits.items():
         logits = predict(model, split, initialisation, config.image_channels)

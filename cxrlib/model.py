@@ -14,6 +14,7 @@ from timm.layers import GroupNormAct, StdConv2d
 from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
+from cxrlib import backbones, classical
 from cxrlib.checksums import WeightsError
 from cxrlib.initialisations import Initialisation, Normalisation, check_architecture, resolve_initialisation
 from cxrlib.speed import channels_last, pool_without_copy, reuse_memory
@@ -28,7 +29,8 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
     Random weights come from torch's global generator: seed it first with ``torch.manual_seed``.
 
     Args:
-        arch: ``resnetv2_laptop`` or any timm model name, such as ``resnetv2_50x1_bit``.
+        arch: ``resnetv2_laptop``, any timm model name, such as ``resnetv2_50x1_bit``, a name of :mod:`cxrlib.backbones`, or a
+            support vector machine of :mod:`cxrlib.classical`.
         init: see :mod:`cxrlib.initialisations`.
         image_channels: 1 or 3. One grey channel gets the sum of the first convolution's three, as timm does it; with
             standardised weights (BiT) that keeps the filters up to a factor each, so prefer 3 there.
@@ -41,6 +43,8 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
         ValueError: if ``arch`` is unknown.
     """
     reuse_memory()
+    if classical.is_classical(arch):
+        return classical.create(arch, init, image_channels)
     if arch == LAPTOP:
         model: nn.Module = ResNetV2(
             layers=[1, 1, 1, 1],
@@ -54,11 +58,14 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
             conv_layer=partial(StdConv2d, eps=1e-8),
             norm_layer=partial(GroupNormAct, num_groups=8),
         )
+    elif arch in backbones.NAMES:
+        model = backbones.create(arch, image_channels)
     elif timm.is_model(arch):
         model = timm.create_model(arch, pretrained=False, num_classes=1, in_chans=image_channels)
     else:
         close = timm.list_models(f"*{arch}*")[:5] or timm.list_models("resnetv2_50*")[:5]
-        raise ValueError(f"arch '{arch}' is neither '{LAPTOP}' nor a timm model; for example: {', '.join(close)}")
+        known = ", ".join((LAPTOP, *backbones.NAMES))
+        raise ValueError(f"arch '{arch}' is neither a timm model, for example {', '.join(close)}, nor one of: {known}")
     pool_without_copy(model)
     initialisation = resolve_initialisation(init)
     check_architecture(initialisation, arch)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxrlib.config import STUDIES, DataSize, Performance, Profile, Sensitivity
+from cxrlib.config import STUDIES, DataSize, Performance, Profile, RunConfig, Sensitivity
 from cxrlib.plan import PlannedRun, profile_runs
 from cxrlib.records import Record, read_table
 
@@ -70,6 +70,10 @@ class Recorded:
         """The records that one notebook asks for; a run may belong to several notebooks."""
         runs = (run for run in self.planned if notebook in run.studies)
         return [self.found[name] for run in runs if (name := _name(run.config.identity())) in self.found]
+
+    def answers(self, configs: list[RunConfig]) -> list[Record]:
+        """The records of some runs, those that there are."""
+        return [self.found[name] for config in configs if (name := _name(config.identity())) in self.found]
 
     def counts(self) -> pd.DataFrame:
         """Columns study, planned, recorded, missing; a row for each notebook that asks for runs, and 'all' (each run once)."""
