@@ -325,7 +325,7 @@ class Shortcuts(Study, OneSetting):
     centre_share: float = Field(CENTRE_SHARE, gt=0, lt=1, description="side of the central square as a share of the image's")
     masks: Path | None = Field(None, description="folder of lung masks, SPLIT/STEM.png; default DATA/masks/lungs")
     leave_out: tuple[str, ...] | None = Field(None, description="sources left out of training, one at a time; null: derived from the data")
-    sources: tuple[str, str] | None = Field(None, description="two sources to tell apart; null: derived from the data")
+    sources: tuple[str, str] | tuple[()] | None = Field(None, description="two sources to tell apart, or []; null: derived from the data")
     within: Literal["positive", "negative"] | None = Field(None, description="class in which the sources are told apart")
     held_out: float = Field(0.3, gt=0, lt=0.9, description="share of training patients held out where sources are compared")
     results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
@@ -339,9 +339,12 @@ class Shortcuts(Study, OneSetting):
     resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
 
     def runs(self) -> list[RunConfig]:
-        """Each region; each source left out, beside nothing left out with the same patients held out; two sources told apart."""
+        """Each region; each source left out, beside nothing left out with the same patients held out; two sources told apart.
+
+        What is still null is not among them, but for the whole image.
+        """
         nothing: dict[str, Any] = {"region": "whole", "leave_out": None, "sources": None, "within": None}
-        arms = [nothing | {"region": region} for region in self.regions or ("whole", "centre", "frame")]
+        arms = [nothing | {"region": region} for region in self.regions or ("whole",)]
         if self.leave_out:
             arms += [nothing | {"leave_out": source, "validation_fraction": self.held_out} for source in (None, *self.leave_out)]
         if self.sources:
