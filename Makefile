@@ -12,7 +12,7 @@ BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream bench results
+.PHONY: book test clean lock environment venv lint soak upstream bench results shortcuts
 
 book: environment
 	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)")
@@ -56,6 +56,14 @@ bench: environment
 results: environment
 	@test -n "$(DATA)" || { echo "name the data folder: make results DATA=path/to/covidx-mini" >&2; exit 1; }
 	@$(BIN)/cxr results --data "$(DATA)" $(if $(TABLE),--table "$(TABLE)") $(if $(STUDY),--study "$(STUDY)")
+
+# The tables behind the page "Disease or data source?", once more; some minutes on two cores, goes on where it was stopped.
+#   make shortcuts                              the phantoms with known confounding
+#   make shortcuts DATA=path/to/covidx-mini     also where Grad-CAM looks on real X-rays, and the sizes of their files
+shortcuts: environment
+	@$(BIN)/cxr shortcuts confounding
+	@test -z "$(DATA)" || { $(BIN)/cxr runs import results/quarter.parquet --store .cache/quarter && \
+	  $(BIN)/cxr shortcuts grad-cam --data "$(DATA)" --store .cache/quarter && $(BIN)/cxr shortcuts files --data "$(DATA)"; }
 
 # The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
 upstream: environment

@@ -241,7 +241,7 @@ CHOICES: tuple[Choice, ...] = (
         "Disease or data source",
         "Positive test images and most negative ones come from different sources, so a model may tell sources apart "
         "(DeGrave et al. 2021, Nature Machine Intelligence 3, 610). The text does not discuss it.",
-        "Measured on the data page and said on the home page; on phantoms the strength of the confounding is a parameter.",
+        "Measured on the data page and on a page of its own, and said on the home page; on phantoms the strength of the confounding is a parameter.",
         "source_confounding",
         "3.1",
     ),

@@ -12,11 +12,13 @@ import yaml
 from cxrlib import DISCLAIMER
 from cxrlib.cli_common import Cache, Labels, Setting, Store, plain_errors, settings
 from cxrlib.cli_runs import plan, runs_app
+from cxrlib.cli_shortcuts import shortcuts_app
 
 app = typer.Typer(help=f"Reproduce COVID-19 detection from chest X-rays. {DISCLAIMER}", no_args_is_help=True, add_completion=False)
 data_app = typer.Typer(help="Check, prepare or generate data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
+app.add_typer(shortcuts_app, name="shortcuts")
 app.command()(plan)
 
 Folder = Annotated[Path, typer.Argument(help="Folder in the COVIDx layout: train/, test/ and their label files.")]

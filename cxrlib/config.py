@@ -59,6 +59,8 @@ def _check_resolution(pair: tuple[int, int]) -> tuple[int, int]:
 Schedule = Annotated[tuple[int, ...], AfterValidator(_check_schedule)]
 Resolution = Annotated[tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]], AfterValidator(_check_resolution)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Region = Literal["whole", "centre", "frame", "lungs", "outside_lungs"]
+CENTRE_SHARE = 0.7071  # a square of this side covers half of the image, so centre and frame have the same area
 
 
 class Parameters(BaseModel):
@@ -164,20 +166,38 @@ class RunConfig(OneSetting):
     init: str = Field("random", description="name of an initialisation, or a weights file")
     freeze: bool = Field(False, description="train the head only; the backbone stays as initialised")
     images_per_class: int | None = Field(None, ge=1, description="few-shot training set size per class; null means all")
+    region: Region = Field("whole", description="what the network sees, in training and test; the rest is one grey")
+    centre_share: float = Field(CENTRE_SHARE, gt=0, lt=1, description="side of the central square as a share of the image's")
+    masks: Path | None = Field(None, description="folder of lung masks, SPLIT/STEM.png; default DATA/masks/lungs")
+    leave_out: str | None = Field(None, description="source without which the run trains; its training images are then scored")
+    sources: tuple[str, str] | None = Field(None, description="two sources to tell apart, in place of the classes; the second is 'positive'")
+    within: Literal["positive", "negative"] | None = Field(None, description="class whose images 'sources' takes; null means both")
     seed: Seed = 0
 
     # Where and how a run is computed is recorded with it but does not make it another run.
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {"data", "labels", "store", "cache", "threads", "device", "checkpoint_every", "tracker"}
+        {"data", "labels", "store", "cache", "threads", "device", "checkpoint_every", "tracker", "masks"}
     )
     # Later than the first records: left out at their default, so that those keep their keys.
-    ADDED: ClassVar[frozenset[str]] = frozenset({"freeze"})
+    ADDED: ClassVar[frozenset[str]] = frozenset({"freeze", "region", "centre_share", "leave_out", "sources", "within"})
+
+    @model_validator(mode="after")
+    def _two_sources(self) -> Self:
+        if self.sources is not None and self.sources[0] == self.sources[1]:
+            raise ValueError(f"sources: '{self.sources[0]}' is named twice; name two sources to tell apart")
+        if self.sources is not None and self.leave_out is not None:
+            raise ValueError("sources and leave_out are two experiments; set one of them")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide the numbers of the run, as JSON values; unused ones are set to null."""
         values = self.model_dump(mode="json", exclude=set(self.NOT_IDENTITY))
         if self.mixup == "off":
             values["mixup_value"] = None
+        if self.region not in ("centre", "frame"):
+            values["centre_share"] = CENTRE_SHARE
+        if self.sources is None:
+            values["within"] = None
         defaults = type(self).model_fields
         return {name: value for name, value in values.items() if name not in self.ADDED or value != defaults[name].default}
 
@@ -216,6 +236,7 @@ class RealXrays(Parameters):
     """Parameters of notebook 09, the study on real X-rays from committed records."""
 
     results: Path = Field(Path("results/quarter.parquet"), description="table of records of the study")
+    cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks, image by image")
     lite: Path = Field(Path("results/quarter-lite.parquet"), description="table of records of a network with real ImageNet weights")
     validation: Path = Field(Path("results/quarter-validation.parquet"), description="table of runs of the grid that held out validation images")
     trials: Path = Field(Path("results/upstream.parquet"), description="table with the trials for the learning rate, which held some out too")
@@ -299,10 +320,46 @@ class GradCam(Study, OneSetting):
         return self._runs(init=[self.init], seed=self.seeds)
 
 
+class Shortcuts(Study, OneSetting):
+    """Parameters of notebook 06, disease or data source? What is null is derived by :func:`cxrlib.shortcuts.derived`."""
+
+    init: str = "bit-m"
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    regions: tuple[Region, ...] | None = Field(None, description="what networks see; null: whole, centre, frame, and lungs where there are masks")
+    centre_share: float = Field(CENTRE_SHARE, gt=0, lt=1, description="side of the central square as a share of the image's")
+    masks: Path | None = Field(None, description="folder of lung masks, SPLIT/STEM.png; default DATA/masks/lungs")
+    leave_out: tuple[str, ...] | None = Field(None, description="sources left out of training, one at a time; null: derived from the data")
+    sources: tuple[str, str] | tuple[()] | None = Field(None, description="two sources to tell apart, or []; null: derived from the data")
+    within: Literal["positive", "negative"] | None = Field(None, description="class in which the sources are told apart")
+    held_out: float = Field(0.3, gt=0, lt=0.9, description="share of training patients held out where sources are compared")
+    results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
+    profile: str = Field("quarter", description="profile whose runs those records answer")
+    files: Path = Field(Path("results/files.parquet"), description="sources and sizes of the real image files")
+    cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks on real X-rays")
+    confounding: Path = Field(Path("results/confounding.parquet"), description="records on phantoms with confounded sources")
+    external: Path | None = Field(None, description="another folder of images, scored by the runs of this page")
+    external_labels: Path | None = Field(None, description="folder with the label files of 'external', if not in it")
+    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater")
+    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
+
+    def runs(self) -> list[RunConfig]:
+        """Each region; each source left out, beside nothing left out with the same patients held out; two sources told apart.
+
+        What is still null is not among them, but for the whole image.
+        """
+        nothing: dict[str, Any] = {"region": "whole", "leave_out": None, "sources": None, "within": None}
+        arms = [nothing | {"region": region} for region in self.regions or ("whole",)]
+        if self.leave_out:
+            arms += [nothing | {"leave_out": source, "validation_fraction": self.held_out} for source in (None, *self.leave_out)]
+        if self.sources:
+            arms.append(nothing | {"sources": self.sources, "within": self.within, "validation_fraction": self.held_out})
+        return self._runs(arm=arms, init=[self.init], seed=self.seeds)
+
+
 class RelatedWork(Study, OneSetting):
     """Parameters of notebook 07: the systems of the paper's section 2 on the same data, steps and crops."""
 
-    systems: tuple[str, ...] = Field(tuple(SYSTEMS), min_length=1, description="names of cxrlib.related.SYSTEMS")
+    systems: tuple[str, ...] = Field(tuple(SYSTEMS), description="names of cxrlib.related.SYSTEMS")
     start: Literal["random", "imagenet"] = Field("random", description="where fine-tuned backbones start; ImageNet weights need the hub")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
@@ -341,6 +398,7 @@ STUDIES: dict[str, type[Parameters]] = {
     "03_test_performance": Performance,
     "04_data_size": DataSize,
     "05_grad_cam": GradCam,
+    "06_shortcuts": Shortcuts,
     "07_related_work": RelatedWork,
     "08_speed": Speed,
     "09_real_xrays": RealXrays,

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from cxrlib import PROTOCOL_VERSION, data, subsets
+from cxrlib import PROTOCOL_VERSION, data, shortcuts, subsets
 from cxrlib.cache import ImageCache
 from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig
 from cxrlib.files import safetensors_bytes
@@ -93,7 +93,9 @@ def key_of(config: RunConfig) -> str:
     """The key of a run, from its data and weights as they are here."""
     from cxrlib.model import resolve_initialisation
 
-    return run_key(config, open_dataset(config).fingerprint, resolve_initialisation(config.init).sha256)
+    dataset = open_dataset(config)
+    fingerprint = shortcuts.data_fingerprint(config, dataset.fingerprint, dataset.index)
+    return run_key(config, fingerprint, resolve_initialisation(config.init).sha256)
 
 
 def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool = False, on_step: Callable[[int], None] | None = None) -> Record:
@@ -117,7 +119,8 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
     config = config if isinstance(config, RunConfig) else RunConfig.parse(config)
     dataset = open_dataset(config)
     initialisation = resolve_initialisation(config.init)
-    key = run_key(config, dataset.fingerprint, initialisation.sha256)
+    fingerprint = shortcuts.data_fingerprint(config, dataset.fingerprint, dataset.index)
+    key = run_key(config, fingerprint, initialisation.sha256)
 
     def compute() -> Record:
         found = load(config.store, key, weights)
@@ -177,6 +180,7 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
     if config.threads:
         torch.set_num_threads(config.threads)
     training, splits, tables = image_sets(config, dataset)
+    fingerprint = shortcuts.data_fingerprint(config, dataset.fingerprint, dataset.index)
     checkpoint = config.store / key / "checkpoint.safetensors"
     torch.manual_seed(config.seed)
     model = create_model(config.arch, config.init, config.image_channels)
@@ -188,12 +192,14 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
             if on_step is not None:
                 on_step(step)
 
+        # What was left out may be most of the data: it is scored once, at the end.
+        followed = {name: split for name, split in splits.items() if name != "left_out"}
         if classical.is_classical(config.arch):
             patients = tables["train"]["patient_id"].to_numpy()
-            model, state = classical.fit(model, config, training, splits, patients, initialisation)
+            model, state = classical.fit(model, config, training, followed, patients, initialisation)
             advance(config.schedule[-1])
         else:
-            model, state = train(model, config, training, splits, initialisation, checkpoint, key, advance)
+            model, state = train(model, config, training, followed, initialisation, checkpoint, key, advance)
     predictions: dict[str, list] = {"split": [], "file": [], "patient_id": [], "label": [], "logit": []}
     for name, split in splits.items():
         logits = predict(model, split, initialisation, config.image_channels)
@@ -210,10 +216,11 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
         config=config.identity() | {"init": initialisation.name},  # of a file its name, not where it lies
         data={
             "name": dataset.folder.resolve().name,
-            "fingerprint": dataset.fingerprint,
+            "fingerprint": fingerprint,
             "is_phantom": dataset.is_phantom,
             "training_images": {"negative": int((training.labels == 0).sum()), "positive": int((training.labels == 1).sum())},
-        },
+        }
+        | ({} if fingerprint == dataset.fingerprint else {"images": dataset.fingerprint}),  # of the images without the masks
         initialisation={"name": initialisation.name, "sha256": initialisation.sha256}
         | {"mean": initialisation.mean, "std": initialisation.std},
         code_version=code_version(),
@@ -239,16 +246,16 @@ def image_sets(config: RunConfig, dataset: Dataset):
     """Training set, evaluated sets and their tables, for one run."""
     from cxrlib.train import ImageSet
 
-    index = dataset.index
-    if config.validation_fraction:
-        index = subsets.validation_split(index, config.validation_fraction, config.seed)
+    index = shortcuts.recast(dataset.index, config)
     chosen = index if config.images_per_class is None else subsets.few_shot(index, config.images_per_class, config.seed)
-    tables = {name: index[index["split"] == name] for name in ("validation", "test") if (index["split"] == name).any()}
+    tables = {name: index[index["split"] == name] for name in ("validation", "test", "left_out") if (index["split"] == name).any()}
     tables["train"] = chosen[chosen["split"] == "train"]
     sets = {}
     for name, table in tables.items():
         size = config.resize if name == "train" else config.crop
-        images = dataset.images("test" if name == "test" else "train", size, config.cache)
+        (folder,) = table["folder"].unique()
+        files = dataset.index.loc[dataset.index["split"] == folder, "file"]
+        images = shortcuts.hidden(dataset.images(folder, size, config.cache), config, folder, files)
         labels = (table["label"] == "positive").to_numpy(dtype=np.int64)
         sets[name] = ImageSet(images, labels, table["row"].to_numpy())
     return sets.pop("train"), sets, tables
@@ -257,4 +264,6 @@ def image_sets(config: RunConfig, dataset: Dataset):
 def describe(config: RunConfig) -> str:
     """A run in a few words, for progress and tables."""
     size = f"{config.images_per_class}/class " if config.images_per_class else ""
+    size += "" if config.region == "whole" else f"{config.region} "
+    size += f"without {config.leave_out} " if config.leave_out else f"{' against '.join(config.sources)} " if config.sources else ""
     return f"{config.init} {size}{config.resize}/{config.crop} px, {config.schedule[-1]} steps, mixup {config.mixup}, seed {config.seed}"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from cxrlib import shortcuts
 from cxrlib.checksums import WeightsError
 from cxrlib.config import PHANTOM_FOLDER, STUDIES, ParameterError, Profile, RunConfig, Study, _unknown, check_arguments
 from cxrlib.initialisations import resolve_initialisation
-from cxrlib.subsets import validation_split
 
 PAPER = "paper"
 
@@ -131,7 +131,7 @@ class _Data:
     def __init__(self, profile: str, given: bool) -> None:
         self.given = given
         self.description = ""
-        self._validation: dict[tuple[float, int], int] = {}
+        self._evaluated: dict[tuple, int] = {}
         if profile == PAPER:
             from cxrlib import paper
 
@@ -163,14 +163,18 @@ class _Data:
     def evaluated_images(self, config: RunConfig) -> int:
         """Images scored at each evaluation: the test set, and validation images if the run holds some out."""
         dataset = self._dataset(config)
-        if not config.validation_fraction:
+        if not (config.validation_fraction or config.leave_out or config.sources):
             return self.test
         if dataset is None:
             return self.test + round(config.validation_fraction * sum(self.train.values()))
-        wanted = config.validation_fraction, config.seed
-        if wanted not in self._validation:
-            self._validation[wanted] = int((validation_split(dataset.index, *wanted)["split"] == "validation").sum())
-        return self.test + self._validation[wanted]
+        wanted = config.validation_fraction, config.seed, config.leave_out, config.sources, config.within
+        if wanted not in self._evaluated:
+            try:
+                index = shortcuts.recast(dataset.index, config)
+            except ParameterError:
+                return self.test  # such a run cannot be started here, and :meth:`state` says why
+            self._evaluated[wanted] = int(index["split"].isin(["validation", "test"]).sum())
+        return self._evaluated[wanted]
 
     def state(self, config: RunConfig) -> tuple[str | None, bool, str]:
         """Key, whether the run is recorded, and why it cannot be started here (else empty)."""
@@ -188,7 +192,12 @@ class _Data:
             reasons.append(f"fewer than {config.images_per_class} training images of a class")
         if weights is None or dataset is None:
             return None, False, "; ".join(reasons)
-        key = run_key(config, dataset.fingerprint, weights.sha256)
+        try:
+            shortcuts.recast(dataset.index, config)
+            fingerprint = shortcuts.data_fingerprint(config, dataset.fingerprint, dataset.index)
+        except ParameterError as error:
+            return None, False, "; ".join([*reasons, str(error)])
+        key = run_key(config, fingerprint, weights.sha256)
         return key, load(config.store, key) is not None, "; ".join(reasons)
 
 

@@ -110,7 +110,7 @@ def read(results: Path, profile: str) -> Recorded:
     planned = profile_runs(profile)
     wanted = {_name(run.config.identity()) for run in planned}
     records = [r for r in (read_table(results) if Path(results).is_file() else []) if _name(r.config) in wanted]
-    data = {(record.data["name"], record.data["fingerprint"]) for record in records}
+    data = {(record.data["name"], record.data.get("images", record.data["fingerprint"])) for record in records}
     if len(data) > 1:
         raise ValueError(f"{results} holds runs of several data sets ({', '.join(sorted(name for name, _ in data))}); one page shows one")
     return Recorded(planned, {_name(record.config): record for record in records})

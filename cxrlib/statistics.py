@@ -9,6 +9,8 @@ images alone, not the randomness of training.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -59,6 +61,76 @@ def difference_over_seeds(
     paired = correct_a - correct_b
     values = _bootstrap_means(paired, patients, seed, resamples)
     return Estimate(paired.mean(), *_interval(values, confidence), bootstrap_p(values))
+
+
+def resampled_means(arms: Sequence[ArrayLike], patients: ArrayLike, seed: int = 0, resamples: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Means of several arms over the same seeds and images, where not every seed has scored every image.
+
+    Args:
+        arms: arrays (seeds, images); NaN where an image was not scored, such as one that this seed trained on.
+        patients: ids, shape (images,).
+
+    Returns:
+        Means (arms,), each over all that was scored, and their resampled values (resamples, arms). All arms are resampled
+        together, so that differences between columns are paired. NaN where nothing was scored.
+
+    Raises:
+        ValueError: if the arms differ in shape.
+    """
+    stacked = [np.asarray(arm, dtype=float) for arm in arms]
+    if len({arm.shape for arm in stacked}) != 1 or stacked[0].ndim != 2:
+        raise ValueError(f"arms must all have one shape (seeds, images), not {', '.join(str(arm.shape) for arm in stacked)}")
+    n_seeds, n_images = stacked[0].shape
+    patient, n_patients = patient_index(patients, n_images)
+    random = np.random.default_rng(seed)
+    seeds, people = _weights(random, n_seeds, resamples), _weights(random, n_patients, resamples)
+
+    def by_patient(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(patient, weights=row, minlength=n_patients) for row in values])
+
+    means, draws = [], []
+    for arm in stacked:
+        scored = np.isfinite(arm)
+        total, count = by_patient(np.where(scored, arm, 0)), by_patient(scored)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            draws.append(((seeds @ total) * people).sum(axis=1) / ((seeds @ count) * people).sum(axis=1))
+            means.append(total.sum() / count.sum())
+    return np.array(means), np.stack(draws, axis=1)
+
+
+def resampled_auc(
+    positives: np.ndarray, negatives: np.ndarray, ill: ArrayLike, well: ArrayLike, seed: int = 0, resamples: int = 4000
+) -> tuple[float, np.ndarray]:
+    """Mean AUC over seeds of positives (seeds, P) against negatives (seeds, Q), NaN where a seed has no score.
+
+    ``ill`` (P,) and ``well`` (Q,) are patient ids; patients of both kinds and seeds are resampled. Returns the mean and its
+    resampled values (resamples,); NaN if no seed has scores of both.
+    """
+    (one, n_one), (two, n_two) = patient_index(ill, positives.shape[1]), patient_index(well, negatives.shape[1])
+    random = np.random.default_rng(seed)
+    seeds = _weights(random, len(positives), resamples)
+    first, second = _weights(random, n_one, resamples), _weights(random, n_two, resamples)
+    group_one, group_two = np.eye(n_one)[one], np.eye(n_two)[two]
+    values, draws = [], []
+    for above, below in zip(positives, negatives, strict=True):
+        known = np.isfinite(above)[:, None] & np.isfinite(below)[None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            wins = np.where(known, (above[:, None] > below) + 0.5 * (above[:, None] == below), 0)
+            wins, pairs = (group_one.T @ table @ group_two for table in (wins, known.astype(float)))
+            values.append(wins.sum() / pairs.sum())
+            draws.append(((first @ wins) * second).sum(axis=1) / ((first @ pairs) * second).sum(axis=1))
+    drawn, known = np.stack(draws, axis=1), np.isfinite(draws).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan, (seeds * np.where(known, drawn, 0)).sum(axis=1) / (seeds * known).sum(axis=1)
+
+
+def percentile(value: float, draws: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """A value with the percentile interval and the two-sided p-value (against zero) of its resampled values; NaN draws are left out."""
+    check_confidence(confidence)
+    known = draws[np.isfinite(draws)]
+    if not known.size:
+        return Estimate(value)
+    return Estimate(value, *_interval(known, confidence), bootstrap_p(known))
 
 
 def bootstrap_p(values: np.ndarray, at: float = 0.0) -> float:

@@ -138,12 +138,12 @@ def verdicts(found: dict[int, list[Part]], counts: dict[str, tuple[int, int]] | 
     """The table of nine.
 
     Args:
-        found: of :func:`cxrlib.comparisons.parts`.
+        found: of :func:`cxrlib.comparisons.parts`, and under 9 those of :func:`cxrlib.cam_energy.parts`.
         counts: recorded and planned runs by notebook; a verdict on an unfinished study is called provisional.
-        grad_cam: claim 9's finding, which needs trained weights; records have none.
+        grad_cam: claim 9's finding if ``found`` has none; it needs trained weights, and records have none.
     """
     findings = judge(found)
-    findings[9] = grad_cam or Finding("needs trained weights; records hold none", CANNOT)
+    findings.setdefault(9, grad_cam or Finding("needs trained weights; records hold none", CANNOT))
     evidence, rows = paper_evidence(), []
     for claim in CLAIMS:
         finding, result = findings[claim.number], findings[claim.number].result

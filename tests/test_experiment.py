@@ -64,8 +64,11 @@ def test_every_parameter_of_the_protocol_changes_the_numbers(one_run, reference,
 
 
 def test_no_parameter_is_without_effect():
-    """What is not in CHANGES is the same sum in smaller parts, or changes the history; tests in test_train show both."""
-    changed = {name for change in CHANGES for name in change}
+    """What is not in CHANGES is the same sum in smaller parts, or changes the history; tests in test_train show both.
+
+    What a run sees of an image and which sources it trains on is tested in test_shortcuts, on data with several sources.
+    """
+    changed = {name for change in CHANGES for name in change} | {"region", "centre_share", "leave_out", "sources", "within"}
     assert changed | {"accumulation_steps", "eval_every"} == set(RunConfig.model_fields) - RunConfig.NOT_IDENTITY
 
 

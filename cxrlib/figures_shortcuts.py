@@ -1,0 +1,75 @@
+"""Figures of the page on disease or data source: estimates as dots in rows, a panel for each data set; and the phantoms' curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cxrlib.estimates import Estimate
+from cxrlib.figures import MARKERS, PALETTE, estimate_errors
+from cxrlib.figures_real import note
+
+Rows = Sequence[tuple[str, dict[str, Estimate]]]
+
+
+def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: float | None = None, reference_name: str = "chance") -> Figure:
+    """Estimates in percent with their 95 % intervals, a row for each name and a colour for each series.
+
+    Args:
+        panels: by title, such as the data set: rows of (name, estimates by series), or a sentence to show in their place.
+        reference: drawn as a dotted line.
+    """
+    drawn = [rows for rows in panels.values() if not isinstance(rows, str)]
+    if not any(drawn):
+        return note(title, "; ".join(f"{name}: {text}" for name, text in panels.items() if text) or "no records yet")
+    series = list(dict.fromkeys(name for rows in drawn for _, values in rows for name in values))
+    height = 0.55 * max(len(rows) for rows in drawn) + 1.9
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), height), squeeze=False, sharex=True)
+    for ax, (panel, rows) in zip(axes[0], panels.items(), strict=True):
+        ax.set_title(panel)
+        ax.set_xlabel(xlabel)
+        if isinstance(rows, str) or not rows:
+            ax.text(0.5, 0.5, rows or "no records yet", ha="center", va="center", wrap=True, transform=ax.transAxes, color="0.35")
+            ax.set_yticks([])
+            continue
+        places = np.arange(len(rows))[::-1]
+        for position, name in enumerate(series):
+            shift = 0.16 * ((len(series) - 1) / 2 - position)
+            found = [(place + shift, values[name]) for place, (_, values) in zip(places, rows, strict=True) if name in values and np.isfinite(values[name])]
+            if found:
+                y, estimates = zip(*found, strict=True)
+                value, ends = np.array([100 * e for e in estimates]), np.array([[100 * (e - e.low), 100 * (e.high - e)] for e in estimates])
+                style = {"color": PALETTE[position], "marker": MARKERS[position], "linestyle": "none", "capsize": 3, "markersize": 7}
+                ax.errorbar(value, y, xerr=np.nan_to_num(np.clip(ends.T, 0, None)), label=name, **style)
+        if reference is not None:
+            ax.axvline(100 * reference, color="0.45", linestyle=":", label=reference_name)
+        ax.set_yticks(places, [name for name, _ in rows])
+        ax.set_ylim(-0.6, len(rows) - 0.4)
+    handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    figure.suptitle(title)
+    return figure
+
+
+def confounding(table: pd.DataFrame, title: str) -> Figure:
+    """Test score against the strength of confounding, on the own and on the unconfounded test set; of :func:`cxrlib.confounding.curve`."""
+    if table.empty:
+        return note(title)
+    measures = list(dict.fromkeys(table["measure"]))
+    figure, axes = plt.subplots(1, len(measures), figsize=(5.3 * len(measures), 4.1), squeeze=False, sharey=True)
+    for ax, measure in zip(axes[0], measures, strict=True):
+        part = table[table["measure"] == measure]
+        for position, (column, name) in enumerate((("own", "own test set, confounded alike"), ("unconfounded", "unconfounded test set"))):
+            places = part["level"].astype(float) + 0.015 * (2 * position - 1)
+            estimates = [Estimate(100 * e, 100 * e.low, 100 * e.high) for e in part[column]]
+            estimate_errors(ax, places, estimates, label=name, color=PALETTE[position], marker=MARKERS[position], markersize=7)
+        ax.axhline(50, color="0.45", linestyle=":", label="chance")
+        ax.set(xlabel="source_confounding (0: style by chance, 1: style tells the class)", title=measure)
+    axes[0][0].set_ylabel("test score (%, 95 % interval)")
+    axes[0][0].legend(fontsize=9)
+    figure.suptitle(title)
+    return figure
