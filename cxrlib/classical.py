@@ -24,7 +24,7 @@ PATTERNS = ((8, 1), (16, 2))
 """Neighbours and radius in pixels of the local binary patterns; P neighbours give P + 2 uniform patterns."""
 CELLS = 4
 """Histograms are counted in a grid of CELLS x CELLS cells."""
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Values of the SVM's C that cross-validation chooses among."""
 FOLDS = 5
 
@@ -164,7 +164,7 @@ def fit(model: FeatureMachine, config: RunConfig, training, splits: dict, patien
     if folds < 2:
         raise ValueError("a support vector machine needs two training patients of each class; there are fewer")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=config.seed)
-    machine = LinearSVC(class_weight="balanced", dual="auto", max_iter=5000, random_state=config.seed)
+    machine = LinearSVC(class_weight="balanced", dual=False, tol=1e-3, random_state=config.seed)  # primal: fewer features than images
     search = GridSearchCV(machine, {"C": PENALTIES}, scoring="roc_auc", cv=splitter).fit(scaled, labels, groups=patients)
     best = search.best_estimator_
     unseen = cross_val_predict(best, scaled, labels, groups=patients, cv=splitter, method="decision_function")

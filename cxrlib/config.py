@@ -67,6 +67,8 @@ class Parameters(BaseModel):
     """What every notebook takes: where the data are and how to work, none of which changes a result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    DECIDED: ClassVar[dict[str, str]] = {}
+    """Fields that a study has from its base class and sets itself, each with what decides it."""
 
     data: Path = Field(PHANTOM_FOLDER, description="folder in the COVIDx layout; the default is the embedded phantom set")
     labels: Path | None = Field(None, description="folder with the label files, if they do not lie beside the images")
@@ -96,6 +98,8 @@ class Parameters(BaseModel):
             for name, value in namespace.items()
             if not name.startswith("_") and name not in ignored and not isinstance(value, skipped)
         }
+        for name in cls.DECIDED.keys() & given.keys():
+            raise ParameterError(f"{cls.__name__}: '{name}' is decided by {cls.DECIDED[name]}; leave it out")
         return cls.parse(given)
 
     @classmethod
@@ -359,6 +363,7 @@ class Shortcuts(Study, OneSetting):
 class RelatedWork(Study, OneSetting):
     """Parameters of notebook 07: the systems of the paper's section 2 on the same data, steps and crops."""
 
+    DECIDED: ClassVar[dict[str, str]] = dict.fromkeys(("arch", "image_channels", "base_lr", "mixup"), "each system (cxrlib.related)")
     systems: tuple[str, ...] = Field(tuple(SYSTEMS), description="names of cxrlib.related.SYSTEMS")
     start: Literal["random", "imagenet"] = Field("random", description="where fine-tuned backbones start; ImageNet weights need the hub")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
@@ -445,7 +450,7 @@ class Profile(BaseModel):
     def parameters(self, notebook: str, **overrides: Any) -> dict[str, Any]:
         """Parameters of one notebook: the common ones it has, then its own, then ``overrides``; validated."""
         study = STUDIES[notebook]
-        values = {key: value for key, value in self.common.items() if key in study.model_fields}
+        values = {key: value for key, value in self.common.items() if key in study.model_fields and key not in study.DECIDED}
         values |= self.notebooks.get(notebook, {}) | overrides
         study.parse(values)
         return values

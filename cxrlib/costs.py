@@ -170,6 +170,6 @@ def run_cost(config: RunConfig, evaluated: int, per_image: ImageCost) -> float:
 def seconds_like(config: RunConfig, recorded: Record) -> float:
     """Seconds that a run may take where another took what its record says: its FLOPs at the pace of the other's."""
     evaluated = len(recorded.table())
-    other = RunConfig(**recorded.config | {"init": "random"})
+    other = RunConfig(**{name: value for name, value in recorded.config.items() if value is not None} | {"init": "random"})
     flops = [run_cost(c, evaluated, image_flops(c.arch, c.image_channels, c.crop, c.freeze)) for c in (config, other)]
     return recorded.wall_seconds * flops[0] / flops[1]

@@ -31,7 +31,7 @@ def small_profile(one_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "profiles").mkdir()
     common = {name: list(value) if isinstance(value, tuple) else value for name, value in one_run.items() if not hasattr(value, "parts")}
-    common |= {"resolutions": [[36, 32]], "schedules": [[1, 4, 5, 6]], "mixups": ["beta"], "inits": ["random"], "sizes": [4], "init": "random"}
+    common |= {"resolutions": [[36, 32]], "schedules": [[1, 4, 5, 6]], "mixups": ["beta"], "inits": ["random"], "sizes": [4], "init": "random", "systems": []}
     profile = {"description": "small", "common": common, "notebooks": {SENSITIVITY: {"seeds": [0, 1]}}}
     (tmp_path / "profiles" / "small.yaml").write_text(json.dumps(profile))
     return {name: value for name, value in one_run.items() if hasattr(value, "parts")}
