@@ -72,7 +72,9 @@ class Report:
         return "\n".join([self.counts.to_string(index=False), found, *list_problems(self.problems), *remarks])
 
 
-def read_index(folder: Path | str, labels: LabelFiles = None, strict: bool = False) -> pd.DataFrame:
+def read_index(
+    folder: Path | str, labels: LabelFiles = None, strict: bool = False, splits: tuple[str, ...] = SPLITS
+) -> pd.DataFrame:
     """Read a data folder into one table.
 
     Args:
@@ -81,6 +83,7 @@ def read_index(folder: Path | str, labels: LabelFiles = None, strict: bool = Fal
             and one ``test*.txt``; by default ``folder`` itself.
         strict: decode every image and raise if anything is wrong. Otherwise rows with a problem are left out, and of
             each image file only the two ends are looked at (:func:`cxrlib.images.check_image`).
+        splits: those that are wanted; the folder, label file and images of any other need not be there and are not read.
 
     Returns:
         Text columns ``patient_id, file, label, source, split``, in the order of the label files; ``file`` is relative to
@@ -90,23 +93,30 @@ def read_index(folder: Path | str, labels: LabelFiles = None, strict: bool = Fal
         DataError: with all problems, if ``strict`` and there is one; or if there are no label files, or a split is left
             without an image of either class.
     """
-    report = check(folder, labels, decode=strict)
+    report = check(folder, labels, decode=strict, splits=splits)
     if strict and report.problems:
         raise DataError(f"{folder}: {len(report.problems)} problem(s) in the data set:", report.problems)
     present = set(report.index[["split", "label"]].itertuples(index=False, name=None))
-    lacking = [f"{split} {label}" for split in SPLITS for label in LABELS if (split, label) not in present]
+    lacking = [f"{split} {label}" for split in splits for label in LABELS if (split, label) not in present]
     if lacking:
-        raise DataError(f"{folder}: no usable image of: {', '.join(lacking)}; both splits need both classes", report.problems)
+        needed = "both splits need" if len(splits) > 1 else f"the {splits[0]} split needs"
+        raise DataError(f"{folder}: no usable image of: {', '.join(lacking)}; {needed} both classes", report.problems)
     index = report.index
     index.attrs = {"folder": str(folder), "problems": [str(p) for p in report.problems], "remarks": report.remarks}
     return index
 
 
-def check(folder: Path | str, labels: LabelFiles = None, decode: bool = True, progress: bool = False) -> Report:
+def check(
+    folder: Path | str,
+    labels: LabelFiles = None,
+    decode: bool = True,
+    progress: bool = False,
+    splits: tuple[str, ...] = SPLITS,
+) -> Report:
     """Find every problem of a data folder.
 
     Args:
-        folder, labels: as :func:`read_index`.
+        folder, labels, splits: as :func:`read_index`.
         decode: decode every image; otherwise look at the two ends of each file.
         progress: print counts and time left to stderr.
 
@@ -118,7 +128,7 @@ def check(folder: Path | str, labels: LabelFiles = None, decode: bool = True, pr
         DataError: if there are no label files to check.
     """
     folder = Path(folder)
-    files = _label_files(folder, labels)
+    files = _label_files(folder, labels, splits)
     problems: list[Problem] = []
     tables = []
     for split, file in files.items():
@@ -136,22 +146,25 @@ def check(folder: Path | str, labels: LabelFiles = None, decode: bool = True, pr
     order = {str(file): number for number, file in enumerate(files.values())}
     problems.sort(key=lambda problem: (order[problem.file], problem.line))
     clean = index.loc[sound, COLUMNS].reset_index(drop=True)
-    return Report(folder, clean, problems, _remarks(folder, index, clean))
+    return Report(folder, clean, problems, _remarks(folder, index, clean, splits))
 
 
-def _label_files(folder: Path, labels: LabelFiles) -> dict[str, Path]:
-    """The label file of each split, train first; or DataError with every reason why there is none."""
+def _label_files(folder: Path, labels: LabelFiles, splits: tuple[str, ...]) -> dict[str, Path]:
+    """The label file of each split, in the order of ``splits``; or DataError with every reason why there is none."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; give one with train/ and test/ in the COVIDx layout")
+        folders = " and ".join(f"{split}/" for split in splits)
+        raise DataError(f"{folder}: there is no such folder; give one with {folders} in the COVIDx layout")
     if isinstance(labels, Mapping):
-        if set(labels) != set(SPLITS):
-            raise DataError(f"labels name the splits {sorted(labels)}; give one file each for 'train' and 'test'")
-        return {split: Path(labels[split]) for split in SPLITS}
+        if set(labels) != set(splits):
+            wanted = " and ".join(f"'{split}'" for split in splits)
+            raise DataError(f"labels name the splits {sorted(labels)}; give one file each for {wanted}")
+        return {split: Path(labels[split]) for split in splits}
     where = Path(labels) if labels is not None else folder
     if not where.is_dir():
-        raise DataError(f"{where}: there is no such folder; give a folder with train*.txt and test*.txt")
+        wanted = " and ".join(f"{split}*.txt" for split in splits)
+        raise DataError(f"{where}: there is no such folder; give a folder with {wanted}")
     problems, files = [], {}
-    for split in SPLITS:
+    for split in splits:
         found = sorted(where.glob(f"{split}*.txt"))
         names = ", ".join(path.name for path in found) or "none"
         if len(found) == 1:
@@ -199,7 +212,7 @@ def _image_problems(
 ) -> Iterable[Problem]:
     from tqdm import tqdm
 
-    listings = {split: _names(folder / split) for split in SPLITS}
+    listings = {split: _names(folder / split) for split in index["split"].unique()}
 
     def problem(row: Any) -> Problem | None:
         place = (row.label_file, row.line)
@@ -237,7 +250,7 @@ def _names(folder: Path) -> dict[str, list[str]]:
     return names
 
 
-def _remarks(folder: Path, index: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
+def _remarks(folder: Path, index: pd.DataFrame, clean: pd.DataFrame, splits: tuple[str, ...]) -> list[str]:
     remarks = []
     both = int((clean.groupby("patient_id")["label"].nunique() > 1).sum())
     if both:
@@ -249,7 +262,7 @@ def _remarks(folder: Path, index: pd.DataFrame, clean: pd.DataFrame) -> list[str
     for first, second in itertools.combinations(sources, 2):
         if sorted(first.casefold()) == sorted(second.casefold()):
             remarks.append(f"sources '{first}' and '{second}' have the same letters; if one is a slip, correct the label file")
-    for split in SPLITS:
+    for split in splits:
         named = set(index.loc[index["split"] == split, "file"])
         spare = sum(name not in named for names in _names(folder / split).values() for name in names)
         if spare:

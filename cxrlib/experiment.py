@@ -78,8 +78,8 @@ def open_dataset(parameters: Parameters, strict: bool = False) -> Dataset:
 
 
 @functools.lru_cache(maxsize=4)
-def _open_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool) -> Dataset:
-    index = data.read_index(folder, labels, strict=strict)
+def _open_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool, splits: tuple[str, ...] = data.SPLITS) -> Dataset:
+    index = data.read_index(folder, labels, strict=strict, splits=splits)
     index = index.assign(row=index.groupby("split").cumcount())
     return Dataset(index, data.fingerprint(index, folder, cache), folder, (folder / "phantom.json").is_file())
 

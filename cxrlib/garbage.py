@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrlib.external import is_scores, kept_scores
 from cxrlib.records import KEY, load
 from cxrlib.store import held
 
@@ -29,8 +30,9 @@ def _garbage_of(store: Path, key: str, weights: bool, unfinished: bool, days: fl
     for path in sorted(folder.glob("*")):
         with suppress(FileNotFoundError):  # without the lock, a run may finish meanwhile
             files[path] = path.stat()
-    damaged = folder / "record.json" in files and load(store, key) is None
-    recorded = folder / "record.json" in files and not damaged
+    record = load(store, key) if folder / "record.json" in files else None
+    recorded = record is not None
+    damaged = folder / "record.json" in files and not recorded
     age = (time.time() - max((about.st_mtime for about in files.values()), default=0.0)) / 86400
     reasons: dict[Path, str] = {}
     for path in files:
@@ -40,6 +42,8 @@ def _garbage_of(store: Path, key: str, weights: bool, unfinished: bool, days: fl
             reasons[path] = "temporary file of a process that was ended"
         elif damaged and path.name in ("record.json", "weights.safetensors"):
             reasons[path] = "damaged record" if path.name == "record.json" else "weights of a damaged record"
+        elif is_scores(path) and (record is None or kept_scores(path, record) is None):
+            reasons[path] = "external scores that are damaged, or of no record here"
         elif recorded and path.name == "checkpoint.safetensors":
             reasons[path] = "checkpoint of a finished run"
         elif recorded and weights and path.name == "weights.safetensors":
@@ -57,7 +61,8 @@ def garbage(
 ) -> tuple[list[Garbage], list[str]]:
     """Find, and if asked delete, what no record needs.
 
-    Always: damaged records, temporary files, checkpoints of finished runs, lock files that nobody holds. A run that is
+    Always: damaged records, temporary files, checkpoints of finished runs, scores on an external set
+    (:mod:`cxrlib.external`) that are damaged or whose record or weights are others now, lock files that nobody holds. A run that is
     under way, in this or another process, is left alone with all its files. Anything whose name is not a key stays.
 
     Args:

@@ -60,7 +60,7 @@ def few_shot(index: pd.DataFrame, images_per_class: int, seed: int) -> pd.DataFr
 
 
 def find_duplicates(
-    images: np.ndarray, index: pd.DataFrame, max_distance: int = 4, min_correlation: float = 0.9
+    images: np.ndarray, index: pd.DataFrame, max_distance: int = 4, min_correlation: float = 0.9, across: str | None = None
 ) -> pd.DataFrame:
     """Pairs of images that are equal or nearly so, and whether they leak from one split or class into another.
 
@@ -75,6 +75,7 @@ def find_duplicates(
         index: N rows with ``patient_id, file, label, split``.
         max_distance: bits of 64 that may differ.
         min_correlation: smallest correlation of the pixels, -1 ... 1.
+        across: a column of ``index``; only pairs that differ in it are looked for. By default all pairs.
 
     Returns:
         One row per pair, most alike first: ``first, second`` (files), ``distance`` (bits), ``correlation``, ``identical``
@@ -89,11 +90,14 @@ def find_duplicates(
     if not 0 <= max_distance <= 64:
         raise ValueError(f"max_distance {max_distance} is not in 0 ... 64 bits")
     hashes = perceptual_hashes(images)
+    side = None if across is None else np.unique(index[across], return_inverse=True)[1]
     firsts, seconds, distances = [], [], []
     for start in range(0, len(hashes), _BLOCK):
         # Each pair once: of the block against itself, only the part above the diagonal.
         distance = np.bitwise_count(hashes[start : start + _BLOCK, None] ^ hashes[None, start:])
         near = np.triu(distance <= max_distance, k=1)
+        if side is not None:
+            near &= side[start : start + _BLOCK, None] != side[None, start:]
         rows, columns = np.nonzero(near)
         firsts.append(rows + start)
         seconds.append(columns + start)
