@@ -2,9 +2,11 @@
 #   make book                      the demonstration on phantoms
 #   make book PROFILE=tiny         another set of parameters (profiles/NAME.yaml)
 #   make book DATA=path/to/folder  the same book on a folder in the COVIDx layout
+#   make book EXTERNAL=path/to/folder  with the test split of another such folder as a second test set
 PYTHON ?= python3
 PROFILE ?= demo
 DATA ?=
+EXTERNAL ?=
 BENCH ?= results/bench.json
 STUDY ?=
 TABLE ?=
@@ -15,7 +17,7 @@ STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 .PHONY: book test clean lock environment venv lint soak upstream bench results shortcuts
 
 book: environment
-	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") $(if $(EXTERNAL),--external "$(EXTERNAL)")
 
 test: environment
 	@$(BIN)/python -m pytest

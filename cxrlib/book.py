@@ -123,6 +123,17 @@ def _prepare_data(profile: str, data: Path | None, root: Path) -> tuple[str, dic
     return str(folder), {str(root / folder): folder_state(root / folder)}
 
 
+def _check_external(external: Path, root: Path) -> None:
+    """BookError in a sentence if a folder cannot be a second test set."""
+    from cxrlib.data import read_index
+    from cxrlib.labels import DataError
+
+    try:
+        read_index(root / external, splits=("test",))
+    except DataError as error:
+        raise BookError(f"EXTERNAL: {error}") from None
+
+
 def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
     """SHA-256 of every file that a parameter of a notebook names, such as a table of committed records."""
     from cxrlib.config import STUDIES
@@ -184,6 +195,7 @@ def build(
     data: Path | None = None,
     force: bool = False,
     root: Path | None = None,
+    external: Path | None = None,
 ) -> Path:
     """Make the book of one profile on one data folder and print where it is and where the time went.
 
@@ -192,21 +204,26 @@ def build(
         data: folder in the COVIDx layout; by default phantoms are generated. A path that is not absolute starts at ``root``.
         force: execute every notebook and render every page, changed or not.
         root: repository root; by default the working directory.
+        external: folder in the COVIDx layout whose test split becomes a second test set, for the notebooks that take one;
+            a relative path starts at ``root``.
 
     Returns:
-        First page: ``_build/html/index.html`` for the demo on phantoms, ``_build/<profile>-<data>/index.html`` for any other.
+        First page: ``_build/html/index.html`` for the demo on phantoms, ``_build/<profile>-<data>/index.html`` for any
+        other, and ``_build/<profile>-<data>-with-<external>/index.html`` with an external set.
 
     Raises:
         BookError: with a sentence for the user. ``cxrlib.config.ParameterError`` for a faulty profile.
     """
     from filelock import FileLock
 
-    from cxrlib.config import Profile
+    from cxrlib.config import STUDIES, Profile
 
     root = (root or Path.cwd()).resolve()
     if not (root / "_toc.yml").is_file():
         raise BookError(f"{root} holds no _toc.yml; run this from the root of the repository")
     chosen = Profile.load(profile, root / "profiles")
+    if external is not None:
+        _check_external(external, root)
     stages = _Stages()
     lock = root / ".cache" / "book" / "lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -217,13 +234,18 @@ def build(
         templates = sorted((root / "notebooks").glob("*.ipynb"))
         for template in templates:
             with stages.stage(f"notebook {template.stem}"):
-                parameters = chosen.parameters(template.stem, data=folder)
+                given = {"external": str(external)} if external is not None and "external" in STUDIES[template.stem].model_fields else {}
+                parameters = chosen.parameters(template.stem, data=folder, **given)
                 destination = root / "book" / "executed" / template.name
-                inputs = states | file_states(template.stem, parameters, root)
-                if not execute(template, destination, parameters, inputs, about, root, force):
+                inputs, copy = states | file_states(template.stem, parameters, root), about
+                if parameters.get("external") is not None:
+                    second = root / parameters["external"]
+                    inputs, copy = inputs | {str(second): folder_state(second)}, about | {"external": second.resolve().name}
+                if not execute(template, destination, parameters, inputs, copy, root, force):
                     print("  nothing changed")
-        default = profile == "demo" and data is None
-        pages = root / "_build" / ("html" if default else f"{profile}-{about['data']}")
+        default = profile == "demo" and data is None and external is None
+        beside = "" if external is None else f"-with-{(root / external).resolve().name}"
+        pages = root / "_build" / ("html" if default else f"{profile}-{about['data']}{beside}")
         with stages.stage("pages"):
             if not _render(root, pages, force):
                 print("  nothing changed")

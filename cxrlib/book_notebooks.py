@@ -216,7 +216,8 @@ def execute(
         started = time.monotonic()
         unfinished = root / ".cache" / "book" / "unfinished" / template.name
         notebook = _run(template, unfinished, parameters, root)
-        folders = {str(Path(p).resolve()): f"…/{Path(p).name}" for p in data_states if not Path(p).resolve().is_relative_to(root)}
+        outside = [Path(p) for p in data_states if not Path(p).resolve().is_relative_to(root)]
+        folders = {str(path): f"…/{path.resolve().name}" for p in outside for path in (p.resolve(), p)}
         clean(notebook, folders | {f"{root}{os.sep}": "", str(root): ".", str(Path.home()) + os.sep: "~/"})
         seconds = round(time.monotonic() - started, 1)
         notebook.metadata["cxr"] = {**about, "stamp": key, "seconds": seconds}

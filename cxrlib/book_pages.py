@@ -120,7 +120,8 @@ def _executed(book: Path) -> dict[str, dict[str, Any]]:
 def _execution_rows(root: Path) -> list[list[str]]:
     rows = [["Notebook", "Profile", "Data", "Execution (min:s)"]]
     for name, about in _executed(root / "book").items():
-        rows.append([name, about.get("profile", "?"), about.get("data", "?"), minutes(about.get("seconds", 0))])
+        data = about.get("data", "?") + (f", external {about['external']}" if "external" in about else "")
+        rows.append([name, about.get("profile", "?"), data, minutes(about.get("seconds", 0))])
     return rows
 
 
@@ -227,10 +228,12 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 def _describe_copy(app: Sphinx) -> None:
     """Say on every page which profile and data this copy shows; refuse a mixture of them."""
-    copies = {(about.get("profile"), about.get("data")) for about in _executed(Path(app.srcdir)).values()}
+    executed = _executed(Path(app.srcdir)).values()
+    copies = {(about.get("profile"), about.get("data")) for about in executed}
     if len(copies) > 1:
         LOGGER.warning("book/executed mixes %s; run `make book` again", sorted(map(str, copies)))
-    where = "".join(f" This copy shows {data}, profile “{profile}”." for profile, data in list(copies)[:1] if profile)
+    beside = "".join(f" with the external test set {name}" for name in sorted({about["external"] for about in executed if "external" in about}))
+    where = "".join(f" This copy shows {data}{beside}, profile “{profile}”." for profile, data in list(copies)[:1] if profile)
     app.config.html_theme_options["announcement"] = DISCLAIMER.replace("Not for diagnosis", "<strong>Not for diagnosis</strong>") + where
 
 

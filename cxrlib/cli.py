@@ -25,12 +25,17 @@ Folder = Annotated[Path, typer.Argument(help="Folder in the COVIDx layout: train
 
 
 @data_app.command("check")
-def data_check(folder: Folder, labels: Labels = None, strict: Annotated[bool, typer.Option(help="Fail on any problem.")] = False) -> None:
+def data_check(
+    folder: Folder,
+    labels: Labels = None,
+    strict: Annotated[bool, typer.Option(help="Fail on any problem.")] = False,
+    test_only: Annotated[bool, typer.Option("--test-only", help="Of a folder that is a test set: look at test/ alone.")] = False,
+) -> None:
     """List every problem of a data folder with file and line, and count images and patients."""
     from cxrlib import data
 
     with plain_errors():
-        report = data.check(folder, labels, progress=True)
+        report = data.check(folder, labels, progress=True, splits=("test",) if test_only else data.SPLITS)
         typer.echo(report)
     if strict and report.problems:
         raise typer.Exit(1)
@@ -182,10 +187,11 @@ def predict(
 def book(
     profile: Annotated[str, typer.Option(help="Parameter set: a file in profiles/.")] = "demo",
     data: Annotated[Path | None, typer.Option(help="Folder in the COVIDx layout; default the embedded phantoms.")] = None,
+    external: Annotated[Path | None, typer.Option(help="Folder in the COVIDx layout; its test split becomes a second test set.")] = None,
     force: Annotated[bool, typer.Option(help="Execute the notebooks even if nothing changed.")] = False,
 ) -> None:
     """Execute the notebooks with papermill and render the book."""
     from cxrlib import book as pipeline
 
     with plain_errors():
-        pipeline.build(profile, data=data, force=force)
+        pipeline.build(profile, data=data, force=force, external=external)

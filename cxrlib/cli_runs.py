@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli_common import Labels, Setting, Store, plain_errors, settings
+from cxrlib.cli_common import Cache, Labels, Setting, Store, plain_errors, settings
 
 runs_app = typer.Typer(help="List, compare, clean and carry records of runs.", no_args_is_help=True)
 
@@ -105,6 +105,45 @@ def gc(
             typer.echo(f"{len(busy)} runs are under way and are left alone: {', '.join(busy)}")
         total = f"{len(found)} files, {sum(item.bytes for item in found):,} bytes"
         typer.echo(f"deleted {total}" if yes else f"{total} could go; --yes deletes them" if found else "nothing to clean")
+
+
+@runs_app.command()
+def external(
+    folder: Annotated[Path, typer.Argument(help="Folder in the COVIDx layout; its test split is scored.")],
+    labels: Labels = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that the runs were trained on: what it shares with the other is left out.")] = None,
+    store: Store = Path("runs"),
+    cache: Cache = Path(".cache"),
+    setting: Setting = None,
+) -> None:
+    """Test recorded models on another folder, one line each; -p NAME=VALUE keeps those with that value. No diagnosis."""
+    with plain_errors():
+        from cxrlib import external as tests
+        from cxrlib import records, second_set
+        from cxrlib import store as stores
+        from cxrlib.config import Parameters
+        from cxrlib.experiment import open_dataset
+
+        opened = tests.open_external(folder, labels, cache)
+        chosen = stores.select(records.all_records(store), settings(setting))
+        found = tests.nothing_found()
+        if data is not None:
+            dataset = open_dataset(Parameters.parse({"data": data, "cache": cache}))
+            chosen = [record for record in chosen if record.data["fingerprint"] == dataset.fingerprint]
+            found = tests.overlap(dataset, opened, cache)
+        second = second_set.SecondSet(opened, found)
+        table, refused = second_set.scored(chosen, store, second, cache)
+        if len(table):
+            percent = {name: table[name].map(lambda value: value.percent()) for name in ("accuracy", "sensitivity", "specificity", "auc")}
+            shown = table.assign(**{"accuracy here": table["accuracy here"].map(lambda value: f"{100 * value:.1f}")}, **percent)
+            typer.echo(shown.to_string(index=False))
+        for key, reason in refused.items():
+            typer.secho(f"not scored {key}: {reason}", fg="red", err=True)
+        typer.echo(f"{len(table)} runs in {store}, percent with 95 % intervals over images (AUC: over patients)")
+        if data is None:
+            typer.echo("Whether the runs were trained on any of these images was not looked at; --data FOLDER does.")
+        else:
+            typer.echo(second.about())
 
 
 @runs_app.command("export")

@@ -79,6 +79,9 @@ class Parameters(BaseModel):
     def _folder_exists(self) -> Self:
         if not self.data.is_dir() and self.data != PHANTOM_FOLDER:
             raise ValueError(f"data: folder '{self.data}' does not exist; give a folder in the COVIDx layout")
+        external = getattr(self, "external", None)
+        if external is not None and not external.is_dir():
+            raise ValueError(f"external: folder '{external}' does not exist; give a folder with test/ and test*.txt in the COVIDx layout")
         return self
 
     @classmethod
@@ -293,6 +296,8 @@ class Performance(Study, OneSetting):
     inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
+    external: Path | None = Field(None, description="another folder in the COVIDx layout, as a second test set")
+    external_labels: Path | None = Field(None, description="folder with the label file of 'external', if not beside its images")
 
     def runs(self) -> list[RunConfig]:
         """One run per initialisation and seed."""

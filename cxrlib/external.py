@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from cxrlib import subsets
+from cxrlib.config import ParameterError
+from cxrlib.data import SPLITS
 from cxrlib.experiment import Dataset, _open_dataset, run_lock
 from cxrlib.files import atomic_write
 from cxrlib.labels import DataError
@@ -63,8 +65,12 @@ def scores(record: Record, store: Path | str, dataset: Dataset, cache: Path | st
 
     Raises:
         WeightsError: if the scores are not kept and the weights are gone or damaged.
+        ParameterError: if the run sees a part of the image only, or tells sources apart in place of the classes.
         ImageError: naming the images that cannot be decoded. OSError: if the store cannot be written.
     """
+    unusual = [name for name, usual in (("region", "whole"), ("sources", None)) if record.config.get(name, usual) != usual]
+    if unusual:
+        raise ParameterError(f"record {record.key} was trained with {unusual[0]} {record.config[unusual[0]]}; give one of whole images and classes")
     path = scores_file(record, store, dataset)
     table = kept_scores(path, record)
     if table is None:
@@ -146,16 +152,20 @@ def overlap(dataset: Dataset, external: Dataset, cache: Path | str) -> pd.DataFr
     people = ["patient_id", "source"]
     same = theirs[[*people, "file"]].merge(ours[[*people, "split", "file"]], on=people, suffixes=("", "_ours"))
     by_patient = pd.DataFrame({"file": same["file"], "split": same["split"], "reason": "patient", "like": same["file_ours"]})
-    splits = [split for split in ("train", "test") if (ours["split"] == split).any()]
-    sets = [dataset.images(split, COPY_SIZE, Path(cache)) for split in splits] + [external.images(SPLIT, COPY_SIZE, Path(cache))]
-    rows = pd.concat([*(ours[ours["split"] == split] for split in splits), theirs], ignore_index=True)
-    named = rows.assign(file=rows["split"] + "/" + rows["file"])
+    sets = [dataset.images(split, COPY_SIZE, Path(cache)) for split in SPLITS] + [external.images(SPLIT, COPY_SIZE, Path(cache))]
+    rows = pd.concat([*(ours[ours["split"] == split] for split in SPLITS), theirs], ignore_index=True)
+    named = rows.assign(file=rows["split"] + "/" + rows["file"])  # a file may bear one name in both splits
     pairs = subsets.find_duplicates(np.concatenate(sets), named, COPY_DISTANCE, COPY_CORRELATION, across="side")
-    found = pairs["first"].str.partition("/") if len(pairs) else pd.DataFrame(columns=[0, 1, 2], dtype="str")
-    copies = pairs["second"].str.removeprefix(f"{SPLIT}/") if len(pairs) else found[0]
-    by_image = pd.DataFrame({"file": copies, "split": found[0], "reason": "image", "like": found[2]})
-    table = pd.concat([by_patient, by_image], ignore_index=True)
+    place = [first.split("/", 1) for first in pairs["first"]]
+    copies = [second.split("/", 1)[1] for second in pairs["second"]]
+    by_image = pd.DataFrame({"file": copies, "split": [split for split, _ in place], "reason": "image", "like": [like for _, like in place]})
+    table = pd.concat([by_patient, by_image], ignore_index=True).astype("str")
     return table.drop_duplicates(["file", "split", "reason"]).sort_values(["split", "file", "reason"], ignore_index=True)
+
+
+def nothing_found() -> pd.DataFrame:
+    """What :func:`overlap` gives for sets without anything in common."""
+    return pd.DataFrame({"file": [], "split": [], "reason": [], "like": []}, dtype="str")
 
 
 def unseen(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:

@@ -40,8 +40,9 @@ class Drawn(NamedTuple):
     draws: np.ndarray
 
     def estimate(self, index: int = 0) -> Estimate:
-        """Percentile interval of 95 %."""
-        return Estimate(self.value[index], *np.nanquantile(self.draws[:, index], [0.025, 0.975]))
+        """Percentile interval of 95 %; none if the statistic is defined in no draw."""
+        draws = self.draws[:, index]
+        return Estimate(self.value[index], *(np.nanquantile(draws, [0.025, 0.975]) if np.isfinite(draws).any() else ()))
 
     def minus(self, other: Drawn, index: int = 0) -> Estimate:
         """This minus another, with interval and p-value; both drawn with the same seed from runs of the same seeds."""
@@ -51,7 +52,11 @@ class Drawn(NamedTuple):
 
 def scores(records: list[Record]) -> Scores:
     """Logits of the test images. ValueError if the runs were tested on different images."""
-    tables = [record.table() for record in sorted(records, key=lambda record: record.config["seed"])]
+    return scores_of([record.table() for record in sorted(records, key=lambda record: record.config["seed"])])
+
+
+def scores_of(tables: list[pd.DataFrame]) -> Scores:
+    """Logits of the tables of several runs, in the order of their seeds: columns file, patient_id, label and logit."""
     if any(not table["file"].equals(tables[0]["file"]) for table in tables):
         raise ValueError("the runs were tested on different images")
     first = tables[0]
@@ -60,8 +65,7 @@ def scores(records: list[Record]) -> Scores:
 
 def resampled(data: Scores, statistic: Callable, resamples: int = 4000, seed: int = 0) -> Drawn:
     """What ``statistic(logits, labels)`` gives over resampled patients and runs; a resample that lacks a class is drawn again."""
-    _, codes = np.unique(data.patients, return_inverse=True)
-    members = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+    members = _members(data.patients)
     random, count, runs = np.random.default_rng(seed), len(members), len(data.logits)
     drawn = []
     while len(drawn) < resamples:
@@ -90,7 +94,10 @@ def mean_metrics(logits: np.ndarray, labels: np.ndarray, threshold: float = 0.5)
 
 def drawn_metrics(records: list[Record], threshold: float = 0.5, resamples: int = 4000) -> Drawn:
     """:func:`mean_metrics` resampled; drawn once for the same predictions, as tables and tests of a page share them."""
-    data = scores(records)
+    return _drawn(scores(records), threshold, resamples)
+
+
+def _drawn(data: Scores, threshold: float, resamples: int) -> Drawn:
     return _drawn_metrics(data.logits.shape, data.logits.tobytes(), tuple(data.labels.tolist()), tuple(data.patients.tolist()), threshold, resamples)
 
 
@@ -101,15 +108,30 @@ def _drawn_metrics(shape: tuple[int, int], logits: bytes, labels: tuple, patient
 
 
 def performance(records: list[Record], threshold: float = 0.5, resamples: int = 4000) -> dict[str, Estimate]:
-    """A row of Table 1 over seeds. A ratio without a single fault in any run gets Wilson's interval, as its draws do not vary."""
-    data, drawn = scores(records), drawn_metrics(records, threshold, resamples)
+    """A row of Table 1 over seeds: :func:`performance_of` on the test images of the records."""
+    return performance_of(scores(records), threshold, resamples)
+
+
+def performance_of(data: Scores, threshold: float = 0.5, resamples: int = 4000) -> dict[str, Estimate]:
+    """A row of Table 1 over seeds, NaN where no run has a ratio.
+
+    A ratio that is 1, or 0, in every run gets Wilson's interval for the number of patients, as its draws do not vary.
+    """
+    drawn = _drawn(data, threshold, resamples)
     row = {}
     for number, name in enumerate(METRICS):
         estimate = drawn.estimate(number)
-        if estimate.low == estimate.high == 1 and name != "auc":
-            estimate = wilson(*[_patients(data, name)] * 2)
+        if estimate.low == estimate.high and estimate in (0, 1) and name != "auc":
+            patients = _patients(data, name)
+            estimate = wilson(round(estimate * patients), patients)
         row[name] = estimate
     return row
+
+
+def _members(patients: np.ndarray) -> list[np.ndarray]:
+    """Positions of the images of each patient."""
+    _, codes = np.unique(patients, return_inverse=True)
+    return [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
 
 
 def _patients(data: Scores, metric: str) -> int:

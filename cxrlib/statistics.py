@@ -83,19 +83,21 @@ def resampled_means(arms: Sequence[ArrayLike], patients: ArrayLike, seed: int = 
     n_seeds, n_images = stacked[0].shape
     patient, n_patients = patient_index(patients, n_images)
     random = np.random.default_rng(seed)
-    seeds, people = _weights(random, n_seeds, resamples), _weights(random, n_patients, resamples)
 
     def by_patient(values: np.ndarray) -> np.ndarray:
         return np.stack([np.bincount(patient, weights=row, minlength=n_patients) for row in values])
 
-    means, draws = [], []
-    for arm in stacked:
-        scored = np.isfinite(arm)
-        total, count = by_patient(np.where(scored, arm, 0)), by_patient(scored)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            draws.append(((seeds @ total) * people).sum(axis=1) / ((seeds @ count) * people).sum(axis=1))
-            means.append(total.sum() / count.sum())
-    return np.array(means), np.stack(draws, axis=1)
+    sums = [(by_patient(np.nan_to_num(arm)), by_patient(np.isfinite(arm))) for arm in stacked]
+    draws = []
+    chunk = max(1, 2_000_000 // n_patients)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for start in range(0, resamples, chunk):
+            size = min(chunk, resamples - start)
+            seeds, people = _weights(random, n_seeds, size), _weights(random, n_patients, size)
+            ratios = [((seeds @ total) * people).sum(axis=1) / ((seeds @ count) * people).sum(axis=1) for total, count in sums]
+            draws.append(np.stack(ratios, axis=1))
+        means = np.array([total.sum() / count.sum() for total, count in sums])
+    return means, np.concatenate(draws)
 
 
 def resampled_auc(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from cxrlib import book
@@ -189,6 +190,41 @@ def test_wrong_arguments_give_a_sentence(tmp_path, monkeypatch):
         book.build("dmeo")
     with pytest.raises(BookError, match="DATA: there is no folder 'nowhere'"):
         book.build("tiny", data=Path("nowhere"))
+    with pytest.raises(BookError, match="EXTERNAL: .*nowhere: there is no such folder"):
+        book.build("tiny", external=Path("nowhere"))
+    with pytest.raises(BookError, match=r"(?s)EXTERNAL: .*one test\*.txt is needed"):
+        book.build("tiny", external=tmp_path)
+
+
+def test_an_external_folder_reaches_the_notebooks_that_take_one(tmp_path, monkeypatch):
+    from cxrlib.config import STUDIES
+
+    for name in ("_toc.yml", "profiles", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for folder in ("inside", "outside"):
+        write_folder(tmp_path / folder, train=2, test=2)
+    shutil.rmtree(tmp_path / "outside" / "train")
+    calls, pages = {}, []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(book, "execute", lambda template, _, parameters, states, about, *rest: calls.update({template.stem: (parameters, states, about)}))
+    monkeypatch.setattr(book, "_render", lambda root, folder, force: pages.append(folder))
+
+    def built(**options):
+        calls.clear()
+        book.build("demo", root=tmp_path, **options)
+        return {name: (parameters.get("external"), dict(states), about) for name, (parameters, states, about) in calls.items()}
+
+    first = built(data=Path("inside"), external=Path("outside"))
+    taking = {name for name, study in STUDIES.items() if "external" in study.model_fields}
+    assert "03_test_performance" in taking
+    assert {name for name, (given, _, _) in first.items() if given == "outside"} == taking
+    assert {name for name, (_, _, about) in first.items() if about.get("external") == "outside"} == taking
+    assert pages == [tmp_path / "_build" / "demo-inside-with-outside"]
+    (tmp_path / "outside" / "test" / "new.png").write_bytes(b"1")
+    second = built(data=Path("inside"), external=Path("outside"))
+    assert {name for name in first if first[name] != second[name]} == taking, "only these are executed again"
+    assert {given for given, _, _ in built(data=Path("inside")).values()} == {None}
+    assert pages[-1] == tmp_path / "_build" / "demo-inside"
 
 
 # Pages

@@ -41,6 +41,11 @@ def test_a_wrong_parameter_is_a_sentence(values, says):
         RunConfig.parse(values)
 
 
+def test_an_external_folder_must_exist():
+    with pytest.raises(ParameterError, match="external: folder 'no/such/folder' does not exist"):
+        Performance.parse({"external": "no/such/folder"})
+
+
 def test_notebook_variables_are_parameters_and_nothing_else_is():
     namespace = {"__name__": "x", "_i": "code", "In": [], "pytest": pytest, "Performance": Performance, "resize": 64, "crop": 56}
     assert Performance.from_notebook(namespace).crop == 56

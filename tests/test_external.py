@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from conftest import write_folder
 from PIL import Image
+from typer.testing import CliRunner
 
 from cxrlib import data, experiment, external, records
-from cxrlib.config import Parameters
+from cxrlib.cli import app
+from cxrlib.config import ParameterError, Parameters, Performance
 from cxrlib.garbage import garbage
+from cxrlib.second_set import SecondSet, scored
 
 
 @pytest.fixture
@@ -117,7 +120,7 @@ def test_damaged_scores_are_computed_again(run, one_run, folder, damage):
         body = json.dumps(content)
         path.write_text(json.dumps({"sha256": external._digest(body), "scores": body}))
     assert external.kept_scores(path, run) is None
-    assert [str(item.path) for item in garbage(one_run["store"]) [0] if external.is_scores(item.path)] == [str(path)]
+    assert [str(item.path) for item in garbage(one_run["store"])[0] if external.is_scores(item.path)] == [str(path)]
     assert external.scores(run, one_run["store"], dataset, one_run["cache"]).equals(first)
     assert path.read_text() == sound
 
@@ -188,7 +191,74 @@ def test_a_copy_of_the_training_set_leaves_nothing(internal, covidx_folder, tmp_
         external.unseen(dataset.index, found)
 
 
-def test_the_record_is_read_back_as_before(run, one_run, folder):
-    """The store's own commands see a record and not its scores."""
-    external.scores(run, one_run["store"], external.open_external(folder, cache=one_run["cache"]), one_run["cache"])
+# On a page and on the command line
+
+
+def seen(folder, covidx_folder):
+    """Make one of the external images a copy of a training image."""
+    shutil.copy(covidx_folder / "train" / "train-positive-3.png", folder / "test" / "test-positive-0.png")
+
+
+def test_a_page_says_what_its_external_set_holds_and_lacks(internal, folder, covidx_folder, tmp_path):
+    seen(folder, covidx_folder)
+    (folder / "test" / "test-negative-3.png").unlink()
+    text = (folder / "test.txt").read_text()
+    (folder / "test.txt").write_text(text.replace("negative made", "negative clinic"))
+    parameters = Performance(data=covidx_folder, cache=tmp_path / "cache", external=folder)
+    about = SecondSet.of(parameters, internal).about()
+    assert "`other` (X-rays): 6 test images of 4 patients, 3 positive and 3 negative, from the sources clinic, made." in about
+    assert "right on 6 of them, guessing one class for all on 3" in about
+    assert "the training data has them: 1 image of 1 patient (recognised: 1 by their pixels)." in about
+    assert "1 row of its label file cannot be used" in about
+    assert SecondSet.of(Performance(data=covidx_folder), internal) is None
+
+
+def test_an_image_damaged_in_the_middle_is_named_before_anything_is_trained(internal, folder, covidx_folder, tmp_path):
+    image = folder / "test" / "test-negative-2.png"
+    content = bytearray(image.read_bytes())
+    content[60:-12] = bytes(len(content) - 72)
+    image.write_bytes(content)
+    parameters = Performance(data=covidx_folder, cache=tmp_path / "cache", external=folder)
+    with pytest.raises(ValueError, match="(?s)1 of 8 images cannot be used.*test-negative-2.png"):
+        SecondSet.of(parameters, internal)
+
+
+def test_a_page_takes_runs_in_the_order_of_their_seeds(one_run, internal, folder, covidx_folder, tmp_path):
+    seen(folder, covidx_folder)
+    runs = [experiment.run(one_run | {"seed": seed, "schedule": (1, 2, 3)}, progress=False) for seed in (1, 0)]
+    second = SecondSet.of(Performance(data=covidx_folder, cache=one_run["cache"], external=folder), internal)
+    found = second.scores(runs, one_run["store"], one_run["cache"])
+    assert found.logits.shape == (2, 7)
+    first = external.scores(runs[1], one_run["store"], second.dataset, one_run["cache"])
+    assert found.logits[0].tolist() == first.loc[first["file"] != "test-positive-0.png", "logit"].tolist()
+
+
+def test_a_run_of_another_kind_is_refused(run, one_run, folder):
+    dataset = external.open_external(folder, cache=one_run["cache"])
+    odd = run.model_copy(update={"config": run.config | {"region": "frame"}})
+    with pytest.raises(ParameterError, match="was trained with region frame"):
+        external.scores(odd, one_run["store"], dataset, one_run["cache"])
+    table, refused = scored([run, odd], one_run["store"], SecondSet(dataset, external.nothing_found()), one_run["cache"])
+    assert table["key"].tolist() == [run.key]
+    assert list(refused) == [odd.key]
+
+
+def test_recorded_models_are_tested_from_the_command_line(run, one_run, folder, covidx_folder):
+    seen(folder, covidx_folder)
+    options = ["--store", str(one_run["store"]), "--cache", str(one_run["cache"])]
+    plain = CliRunner().invoke(app, ["runs", "external", str(folder), *options])
+    assert plain.exit_code == 0, plain.output
+    assert run.key in plain.output and "1 runs in" in plain.output
+    assert "was not looked at; --data FOLDER does" in plain.output
+    beside = CliRunner().invoke(app, ["runs", "external", str(folder), *options, "--data", str(covidx_folder)])
+    assert beside.exit_code == 0, beside.output
+    assert run.key in beside.output and "1 image of 1 patient" in beside.output
+    shown = CliRunner().invoke(app, ["runs", "show", run.key, "--store", str(one_run["store"])])
+    assert "external-" in shown.output
+    listed = CliRunner().invoke(app, ["runs", "list", "--store", str(one_run["store"])])
+    assert "1 records" in listed.output
     assert [record.key for record in records.all_records(one_run["store"])] == [run.key]
+    wrong = CliRunner().invoke(app, ["runs", "external", str(folder / "nowhere"), *options])
+    assert wrong.exit_code == 1 and "there is no such folder" in wrong.output and "Traceback" not in wrong.output
+    checked = CliRunner().invoke(app, ["data", "check", str(folder), "--test-only"])
+    assert checked.exit_code == 0 and "no problems found" in checked.output
