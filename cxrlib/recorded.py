@@ -17,6 +17,8 @@ from cxrlib.plan import PlannedRun, profile_runs
 from cxrlib.records import Record, read_table
 
 SENSITIVITY, PERFORMANCE, DATA_SIZE = "02_hyperparameter_sensitivity", "03_test_performance", "04_data_size"
+PAPER = (SENSITIVITY, PERFORMANCE, DATA_SIZE)
+"""The notebooks whose runs answer the paper's claims."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,18 @@ class Recorded:
         """Every record of the profile, in the order in which the notebooks ask for them."""
         return [self.found[name] for run in self.planned if (name := _name(run.config.identity())) in self.found]
 
-    def of(self, notebook: str) -> list[Record]:
-        """The records that one notebook asks for; a run may belong to several notebooks."""
-        runs = (run for run in self.planned if notebook in run.studies)
+    def of(self, *notebooks: str) -> list[Record]:
+        """The records that some notebooks ask for, each once; a run may belong to several notebooks."""
+        runs = (run for run in self.planned if set(notebooks) & set(run.studies))
         return [self.found[name] for run in runs if (name := _name(run.config.identity())) in self.found]
 
     def answers(self, configs: list[RunConfig]) -> list[Record]:
         """The records of some runs, those that there are."""
         return [self.found[name] for config in configs if (name := _name(config.identity())) in self.found]
+
+    def of_paper(self) -> tuple[list[Record], int]:
+        """The records behind the paper's claims, and how many runs these need."""
+        return self.of(*PAPER), sum(bool(set(PAPER) & set(run.studies)) for run in self.planned)
 
     def counts(self) -> pd.DataFrame:
         """Columns study, planned, recorded, missing; a row for each notebook that asks for runs, and 'all' (each run once)."""

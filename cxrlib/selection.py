@@ -69,17 +69,18 @@ def images_paired(share_a: float, share_b: float, discordant: float, power: floa
 
 
 def _cells(records: list[Record]) -> dict[tuple, list[Record]]:
-    """Records that differ in their seed only, for the seeds that every cell has; cells with fewer seeds than most are left out."""
+    """Records that differ in their seed only, for the seeds that every cell has; if there is none, only cells with the most seeds."""
     found: dict[tuple, dict[int, Record]] = {}
     for record in records:
         axes = setting(record)
         found.setdefault(tuple((k, v) for k, v in axes.items() if k != "seed"), {})[axes["seed"]] = record
     if not found:
         return {}
-    most = max(len(runs) for runs in found.values())
-    full = [key for key, runs in found.items() if len(runs) == most]
-    shared = set.intersection(*(set(found[key]) for key in full))
-    return {key: [found[key][seed] for seed in sorted(shared)] for key in full} if shared else {}
+    if not set.intersection(*map(set, found.values())):
+        most = max(len(runs) for runs in found.values())
+        found = {key: runs for key, runs in found.items() if len(runs) == most}
+    shared = set.intersection(*map(set, found.values()))
+    return {key: [runs[seed] for seed in sorted(shared)] for key, runs in found.items()} if shared else {}
 
 
 class Optimism(NamedTuple):

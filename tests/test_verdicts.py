@@ -356,7 +356,7 @@ def test_every_committed_record_is_a_run_of_the_profile(committed):
 
 
 def test_every_verdict_is_recomputed_from_the_committed_records(committed):
-    found = comparisons.parts(committed.records, recorded.Design.of_profile("quarter"))
+    found = comparisons.parts(committed.of_paper()[0], recorded.Design.of_profile("quarter"))
     rows = verdicts.verdicts(found, committed.by_study())
     allowed = {"holds", "holds partly", "not seen", "contradicted", "cannot be tested here", "not recorded yet"}
     assert {row.verdict for row in rows} <= allowed
