@@ -63,7 +63,7 @@ def test_the_table_has_the_papers_rows_and_ours():
     lines = table1.markdown({"**random** (here)": row, "**random** (external: clinic)": row}).splitlines()
     assert lines[0] == "| network | accuracy | sensitivity | PPV | specificity | NPV | AUC |"
     assert len(lines) == 2 + len(paper.TABLE_1) + 2
-    assert any(line.startswith("| Bit-M (paper) | 96.5 (94.2 to 97.9) | 93.0") and line.endswith("| 99.4 |") for line in lines)
+    assert any(line.startswith("| BiT-M (paper) | 96.5 (94.2 to 97.9) | 93.0") and line.endswith("| 99.4 |") for line in lines)
     assert lines[-1].startswith(f"| **random** (external: clinic) | {row['accuracy'].percent()} |")
     assert {line.count("|") for line in lines} == {8}
     assert table1.markdown({}, "not recorded yet").splitlines()[-1].startswith("| ours | not recorded yet |")
