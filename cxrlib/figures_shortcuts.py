@@ -13,11 +13,14 @@ from cxrlib.estimates import Estimate
 from cxrlib.figures import MARKERS, PALETTE, estimate_errors
 from cxrlib.figures_real import note
 
+LONG_NAME = 26  # characters of a row's name, from which it leaves too little room for a panel beside another
 Rows = Sequence[tuple[str, dict[str, Estimate]]]
 
 
 def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: float | None = None, reference_name: str = "chance") -> Figure:
     """Estimates in percent with their 95 % intervals, a row for each name and a colour for each series.
+
+    Panels stand side by side, or below each other where names are long.
 
     Args:
         panels: by title, such as the data set: rows of (name, estimates by series), or a sentence to show in their place.
@@ -27,11 +30,15 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
     if not any(drawn):
         return note(title, "; ".join(f"{name}: {text}" for name, text in panels.items() if text) or "no records yet")
     series = list(dict.fromkeys(name for rows in drawn for _, values in rows for name in values))
-    height = 0.55 * max(len(rows) for rows in drawn) + 1.9
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), height), squeeze=False, sharex=True)
-    for ax, (panel, rows) in zip(axes[0], panels.items(), strict=True):
+    below = max(len(name) for rows in drawn for name, _ in rows) > LONG_NAME
+    heights = [0.55 * max(len(rows) if not isinstance(rows, str) else 1, 1) + 0.9 for rows in panels.values()]
+    size = (9, sum(heights) + 1) if below else (5.6 * len(panels), max(heights) + 1)
+    shape = {"nrows": len(panels), "height_ratios": heights} if below else {"ncols": len(panels)}
+    figure, axes = plt.subplots(figsize=size, squeeze=False, sharex=True, **shape)
+    for ax, (panel, rows) in zip(axes.flat, panels.items(), strict=True):
         ax.set_title(panel)
         ax.set_xlabel(xlabel)
+        ax.tick_params(labelbottom=True)
         if isinstance(rows, str) or not rows:
             ax.text(0.5, 0.5, rows or "no records yet", ha="center", va="center", wrap=True, transform=ax.transAxes, color="0.35")
             ax.set_yticks([])
@@ -49,7 +56,7 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
             ax.axvline(100 * reference, color="0.45", linestyle=":", label=reference_name)
         ax.set_yticks(places, [name for name, _ in rows])
         ax.set_ylim(-0.6, len(rows) - 0.4)
-    handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    handles = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
     figure.suptitle(title)
     return figure
@@ -68,7 +75,7 @@ def confounding(table: pd.DataFrame, title: str) -> Figure:
             estimates = [Estimate(100 * e, 100 * e.low, 100 * e.high) for e in part[column]]
             estimate_errors(ax, places, estimates, label=name, color=PALETTE[position], marker=MARKERS[position], markersize=7)
         ax.axhline(50, color="0.45", linestyle=":", label="chance")
-        ax.set(xlabel="source_confounding (0: style by chance, 1: style tells the class)", title=measure)
+        ax.set(xlabel="source_confounding (probability)", title=measure)
     axes[0][0].set_ylabel("test score (%, 95 % interval)")
     axes[0][0].legend(fontsize=9)
     figure.suptitle(title)
