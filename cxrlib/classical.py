@@ -169,7 +169,7 @@ def fit(model: FeatureMachine, config: RunConfig, training, splits: dict, patien
     best = search.best_estimator_
     unseen = cross_val_predict(best, scaled, labels, groups=patients, cv=splitter, method="decision_function")
     platt = LogisticRegression(C=1e6, class_weight="balanced").fit(unseen.reshape(-1, 1), labels)
-    slope = float(platt.coef_[0, 0])
+    slope = max(float(platt.coef_[0, 0]), 1e-6)  # logits may be flat, never turned round
     with torch.no_grad():
         model.feature_mean.copy_(torch.from_numpy(mean))
         model.feature_std.copy_(torch.from_numpy(std))

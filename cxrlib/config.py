@@ -397,7 +397,7 @@ class RelatedWork(Study, OneSetting):
         if system.size:
             values |= {"resize": system.size, "crop": system.size}
         if system.arch.startswith("svm:"):
-            values |= {"resize": system.size or self.crop, "schedule": (0, 1), "eval_every": 1, "batch_size": 2, "flip": False}
+            values |= {"resize": system.size or self.crop, "schedule": (0, 1), "eval_every": 1, "batch_size": 2, "accumulation_steps": 1, "flip": False}
         return self._runs(system=[values], seed=self.seeds)
 
 

@@ -30,7 +30,7 @@ from cxrlib.initialisations import to_metadata
 from cxrlib.records import Record, code_version, content_key, load
 from cxrlib.records import save as save_record
 
-RECORDED_PACKAGES = ("torch", "timm", "accelerate", "numpy", "pillow", "scikit-learn")
+RECORDED_PACKAGES = ("torch", "timm", "accelerate", "numpy", "pillow", "scikit-learn", "scikit-image", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -266,4 +266,5 @@ def describe(config: RunConfig) -> str:
     size = f"{config.images_per_class}/class " if config.images_per_class else ""
     size += "" if config.region == "whole" else f"{config.region} "
     size += f"without {config.leave_out} " if config.leave_out else f"{' against '.join(config.sources)} " if config.sources else ""
-    return f"{config.init} {size}{config.resize}/{config.crop} px, {config.schedule[-1]} steps, mixup {config.mixup}, seed {config.seed}"
+    network = "" if config.arch == "resnetv2_laptop" else f"{config.arch} from "
+    return f"{network}{config.init} {size}{config.resize}/{config.crop} px, {config.schedule[-1]} steps, mixup {config.mixup}, seed {config.seed}"

@@ -66,16 +66,16 @@ def _grouped(table: pd.DataFrame, unit: str) -> str:
 
 
 def _listed(table: pd.DataFrame, unit: str) -> str:
-    columns = ["key", "state", "studies", "init", "resize/crop", "schedule", "mixup", "per class", "seed", "steps", unit, "hours", "why"]
+    columns = ["key", "state", "studies", "arch", "init", "resize/crop", "schedule", "mixup", "per class", "seed", "steps", unit, "hours", "why"]
     rows = []
     for row in table.itertuples():
         numbers = [str(row.steps), _number(row.flops), _number(row.hours)]
         size = "all" if pd.isna(row.images_per_class) else f"{row.images_per_class:.0f}"
         rows.append([
-            row.key or "-", "recorded" if row.recorded else "missing", ", ".join(map(_words, row.studies)), row.init, row.pixels,
+            row.key or "-", "recorded" if row.recorded else "missing", ", ".join(map(_words, row.studies)), row.arch, row.init, row.pixels,
             "-".join(map(str, row.schedule)), row.mixup, size, str(row.seed), *numbers, row.reason,
         ])  # fmt: skip
-    return aligned(columns, rows, left=7, last_left=True)
+    return aligned(columns, rows, left=8, last_left=True)
 
 
 def _shared(table: pd.DataFrame) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cxrlib import DISCLAIMER
+from cxrlib.classical import is_classical
 from cxrlib.images import squared
 from cxrlib.model import normalise
 from cxrlib.records import Record, load_model
@@ -40,6 +41,8 @@ def predict_files(files: list[Path], model: str, store: Path = Path("runs"), exp
         A line per file: its name, the model's probability of the positive class, and the side of 0.5 it is on.
     """
     record, store = find_record(model, store)
+    if explain is not None and is_classical(record.config["arch"]):
+        raise ValueError(f"record {record.key} is a support vector machine, which has no feature map to explain; leave --explain out")
     network = load_model(record, store)
     size = record.config["crop"]
     grey = [squared(file, size) for file in files]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxrlib import backbones, classical, experiment, plan, predict, records, related
+from cxrlib import backbones, classical, costs, experiment, plan, predict, records, related
 from cxrlib.config import ParameterError, Profile, RelatedWork, RunConfig
 from cxrlib.explain import default_target_layer, grad_cam
 from cxrlib.initialisations import Initialisation
@@ -192,3 +192,21 @@ def test_what_is_not_trained_here_is_planned_with_its_cost(monkeypatch):
     vgg, shuffle = (float(of_study.loc[of_study["arch"] == arch, "hours"].iloc[0]) for arch in ("vgg16", "torchvision:shufflenet_v2_x1_0"))
     assert vgg > 50 * shuffle > 0
     assert "weights of timm:resnet50.a1_in1k are not here" in of_study.loc[of_study["arch"] == "svm:resnet50", "reason"].iloc[0]
+
+
+def test_a_run_without_records_is_estimated_from_one_with():
+    """The committed records hold runs without mixup, whose configuration has a null."""
+    recorded = [run for run in records.read_table(ROOT / "results" / "quarter.parquet") if run.config["arch"] == "torchvision:shufflenet_v2_x1_0"]
+    assert recorded
+    same = RunConfig(**{name: value for name, value in recorded[0].config.items() if value is not None})
+    assert costs.seconds_like(same, recorded[0]) == pytest.approx(recorded[0].wall_seconds)
+    longer = same.model_copy(update={"schedule": (1, 2 * same.schedule[-1])})
+    assert costs.seconds_like(longer, recorded[0]) == pytest.approx(2 * recorded[0].wall_seconds, rel=0.1)
+
+
+def test_a_machine_has_no_map_to_explain(one_run, tmp_path):
+    config = RunConfig(**one_run | {"arch": "svm:lbp", "resize": 32, "schedule": (0, 1), "eval_every": 1, "batch_size": 2})
+    record = experiment.run(config, progress=False)
+    file = next((one_run["data"] / "test").glob("*.png"))
+    with pytest.raises(ValueError, match="no feature map to explain"):
+        list(predict.predict_files([file], record.key, config.store, tmp_path / "out.png"))
