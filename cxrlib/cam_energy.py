@@ -131,6 +131,28 @@ def shares(table: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
+def by_prediction(table: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+    """Heat in the central region by predicted and by true class: does it follow what an image is, or what it is called?
+
+    A map explains the predicted class, and a negative prediction is explained by what speaks for negative.
+
+    Returns:
+        A row for each predicted class: predicted ('negative' or 'positive'), negative and positive (Estimates, share of heat
+        of images of that true class), difference (positive less negative, with p-value) and images (mean number a run, of
+        each true class). NaN where no image was called so.
+    """
+    values, labels, patients = _values(table, "centre")
+    called = table.pivot(index="seed", columns="file", values="predicted").to_numpy()
+    rows = []
+    for prediction, name in enumerate(("negative", "positive")):
+        chosen = [np.where((labels == label) & (called == prediction), values, np.nan) for label in (0, 1)]
+        means, draws = resampled_means(chosen, patients, resamples=resamples)
+        row = {"predicted": name} | {true: percentile(means[k], draws[:, k]) for k, true in enumerate(("negative", "positive"))}
+        row["difference"] = percentile(means[1] - means[0], draws[:, 1] - draws[:, 0])
+        rows.append(row | {"images": tuple(float(np.isfinite(c).sum() / len(c)) for c in chosen)})
+    return pd.DataFrame(rows, dtype=object)
+
+
 def parts(table: pd.DataFrame | None, resamples: int = 4000) -> list[Part]:
     """Claim 9: positives have more heat in the central region than negatives, and negatives more in the frame."""
     names = {"centre": "heat in the central region, positive less negative", "frame": "heat in the frame, negative less positive"}

@@ -112,7 +112,10 @@ def auc(images: Scored, resamples: int) -> Estimate:
 
 
 def by_region(evidence: Evidence) -> pd.DataFrame:
-    """Columns region, AUC, accuracy, change (of accuracy against the whole image, same seeds; None for it), runs."""
+    """Columns region, AUC, accuracy, change (of the AUC against the whole image, same seeds; None for it), runs.
+
+    The change is of the AUC: accuracy also moves with where the threshold falls, which a grey half shifts.
+    """
     rows = []
     for region in evidence.regions():
         arm = evidence.arm(region)
@@ -129,8 +132,8 @@ def _change(before: list[Record], after: list[Record], evidence: Evidence) -> Es
     if not seeds:
         return None
     first, second = (scored([r for r in arm if r.config["seed"] in seeds]) for arm in (before, after))
-    means, draws = resampled_means([arm.right(evidence.threshold) for arm in (second, first)], first.patients, resamples=evidence.resamples)
-    return percentile(means[0] - means[1], draws[:, 0] - draws[:, 1])
+    (one, drawn), (two, again) = (_auc(images.where(images.labels == 1), images.where(images.labels == 0), evidence.resamples) for images in (second, first))
+    return percentile(one - two, drawn - again)
 
 
 def told_apart(evidence: Evidence) -> dict | None:
@@ -242,7 +245,7 @@ def answers(evidence: Evidence, guess: Estimate | None) -> dict[str, str]:
     for region in ("frame", "centre", "outside_lungs", "lungs"):
         if region in regions.index:
             row = regions.loc[region]
-            less = "" if row["change"] is None else f"; against the whole image {points(row['change'])} of accuracy"
+            less = "" if row["change"] is None else f"; against the whole image {points(row['change'])} of AUC"
             found[region] = f"{beyond(row['AUC'])}: AUC {row['AUC'].percent()} %, where 50 is chance{less}"
         else:
             found[region] = evidence.missing if region in ("frame", "centre") else "no lung masks, or not recorded yet"

@@ -132,6 +132,19 @@ def test_a_map_of_zeros_is_left_out_not_counted_as_none(heat):
     assert found.loc[("centre", "negative"), "images"] == pytest.approx(58 / 3)
 
 
+def test_heat_that_follows_the_prediction_is_told_from_heat_that_follows_the_class(heat):
+    generator = np.random.default_rng(3)
+    called = heat["predicted"].where(generator.random(len(heat)) < 0.7, 1 - heat["predicted"])
+    follows = heat.assign(predicted=called, centre=0.5 + 0.1 * called + 0.02 * generator.normal(size=len(heat)))
+    found = cam_energy.by_prediction(follows, resamples=400)
+    assert cam_energy.parts(follows, resamples=400)[0].difference.low > 0, "claim 9 sees a difference between the true classes"
+    assert all(row.difference.low < 0 < row.difference.high for row in found.itertuples()), "there is none at one prediction"
+    group = follows[(follows["label"] == 1) & (follows["predicted"] == 0)]
+    assert found.loc[0, "positive"] == pytest.approx(group["centre"].mean())
+    assert found.loc[0, "images"][1] == pytest.approx(len(group) / 3)
+    assert all(row.difference.low > 0 for row in cam_energy.by_prediction(heat.assign(predicted=called), resamples=400).itertuples())
+
+
 def test_nine_is_corrected_with_all_other_parts(heat):
     found = {1: [Part("a", Estimate(0.02, 0.001, 0.04, 0.03), 5)], 9: cam_energy.parts(heat, resamples=400)}
     row = verdicts.verdicts({n: found.get(n, []) for n in range(1, 10)})[8]
