@@ -134,7 +134,7 @@ def test_a_map_of_zeros_is_left_out_not_counted_as_none(heat):
 
 def test_heat_that_follows_the_prediction_is_told_from_heat_that_follows_the_class(heat):
     generator = np.random.default_rng(3)
-    called = heat["predicted"].where(generator.random(len(heat)) < 0.7, 1 - heat["predicted"])
+    called = heat["predicted"].where(generator.random(len(heat)) < 0.9, 1 - heat["predicted"])
     follows = heat.assign(predicted=called, centre=0.5 + 0.1 * called + 0.02 * generator.normal(size=len(heat)))
     found = cam_energy.by_prediction(follows, resamples=400)
     assert cam_energy.parts(follows, resamples=400)[0].difference.low > 0, "claim 9 sees a difference between the true classes"
