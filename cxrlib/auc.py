@@ -50,7 +50,7 @@ def delong(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> Es
         below.var(ddof=1) / n_positive + above.var(ddof=1) / n_negative if min(n_positive, n_negative) > 1 else 0.0
     )
     if not 0 < auc < 1 or variance <= 0:
-        return Estimate(auc, *_newcombe_auc(auc, n_positive, n_negative, confidence))
+        return Estimate(auc, *newcombe_auc(auc, n_positive, n_negative, confidence))
     from scipy.special import expit, logit
 
     half_width = normal_quantile(confidence) * math.sqrt(variance) / (auc * (1 - auc))
@@ -101,7 +101,7 @@ def bootstrap_auc(
     values = values[np.isfinite(values)]
     if values.size == 0 or np.ptp(values) == 0:
         n_positive = int(with_positive.sum())
-        return Estimate(auc, *_newcombe_auc(auc, n_positive, max(n_patients - n_positive, 1), confidence))
+        return Estimate(auc, *newcombe_auc(auc, n_positive, max(n_patients - n_positive, 1), confidence))
     return Estimate(auc, *np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]))
 
 
@@ -132,7 +132,7 @@ def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, c
     return Estimate(difference, max(difference - half_width, -1.0), min(difference + half_width, 1.0), p_value)
 
 
-def _newcombe_auc(auc: float, n_positive: int, n_negative: int, confidence: float) -> tuple[float, float]:
+def newcombe_auc(auc: float, n_positive: int, n_negative: int, confidence: float) -> tuple[float, float]:
     """Newcombe's method 5: the true values t with |auc - t| <= z sqrt(V(t)), V being Hanley & McNeil's variance."""
     from scipy.optimize import brentq
 

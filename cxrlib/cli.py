@@ -124,7 +124,7 @@ def sweep(
                 raise ParameterError(f"there is no study '{name}'; there are: {', '.join(STUDIES)}")
         given = {"data": data or settings(setting).get("data") or plan.make_phantoms(profile), "labels": labels, "store": store}
         overrides = settings(setting) | {name: value for name, value in given.items() if value is not None}
-        wanted = [run.config for run in plan.profile_runs(profile, **overrides) if not study or set(study) & set(run.studies)]
+        wanted = [run.config for run in plan.profile_runs(profile, study or (), **overrides)]
         typer.echo(f"{len(run_all(wanted, workers, scheduler, gpu))} runs are recorded in {wanted[0].store}" if wanted else "nothing to run")
 
 

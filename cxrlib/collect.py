@@ -68,7 +68,7 @@ def collect(
         before = len(there.added) + len(there.kept)
     after = before
     overrides = {"data": data, "labels": labels, "store": store, "checkpoint_every": 100}
-    runs = [run.config for run in profile_runs(table, **overrides) if set(run.studies) & set(wanted)]
+    runs = [run.config for run in profile_runs(table, wanted, **overrides)]
     try:
         run_all(runs, workers)
     finally:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from cxrlib.classical import is_classical
 from cxrlib.config import RunConfig
 from cxrlib.model import Initialisation, create_model
 from cxrlib.records import Record
@@ -155,21 +156,29 @@ def _measured(arch, image_channels, crop, batch, scored, precision, device, free
     return ImageCost(step / batch, evaluate)
 
 
-def run_cost(config: RunConfig, evaluated: int, per_image: ImageCost) -> float:
+def trained_images(config: RunConfig, available: int) -> int:
+    """Images that pass through the network in training: of a support vector machine each of the ``available`` once."""
+    return available if is_classical(config.arch) else config.schedule[-1] * config.batch_size
+
+
+def run_cost(config: RunConfig, trained: int, evaluated: int, per_image: ImageCost) -> float:
     """Cost of a whole run from that of an image: FLOPs or seconds.
+
+    Of a support vector machine it is that of the features; fitting it takes seconds and is left out.
 
     Args:
         config: the run.
+        trained: see :func:`trained_images`.
         evaluated: images scored at each evaluation.
         per_image: of :func:`image_flops` or :func:`image_seconds`.
     """
-    trained = config.schedule[-1] * config.batch_size
-    return trained * per_image.train + evaluation_count(config.schedule[-1], config.eval_every) * evaluated * per_image.evaluate
+    training = trained * (per_image.evaluate if is_classical(config.arch) else per_image.train)
+    return training + evaluation_count(config.schedule[-1], config.eval_every) * evaluated * per_image.evaluate
 
 
 def seconds_like(config: RunConfig, recorded: Record) -> float:
-    """Seconds that a run may take where another took what its record says: its FLOPs at the pace of the other's."""
+    """Seconds that a network's run may take where another took what its record says: its FLOPs at the pace of the other's."""
     evaluated = len(recorded.table())
     other = RunConfig(**{name: value for name, value in recorded.config.items() if value is not None} | {"init": "random"})
-    flops = [run_cost(c, evaluated, image_flops(c.arch, c.image_channels, c.crop, c.freeze)) for c in (config, other)]
+    flops = [run_cost(c, trained_images(c, 0), evaluated, image_flops(c.arch, c.image_channels, c.crop, c.freeze)) for c in (config, other)]
     return recorded.wall_seconds * flops[0] / flops[1]

@@ -26,7 +26,7 @@ METRICS = ("accuracy", "sensitivity", "ppv", "specificity", "npv", "auc")
 
 
 class Scores(NamedTuple):
-    """Logits (runs, images) in the order of the seeds, labels (images,) of 0 and 1, and patients (images,)."""
+    """Logits (runs, images) in the order of the seeds, or (runs, arms, images); labels (images,) of 0 and 1, and patients (images,)."""
 
     logits: np.ndarray
     labels: np.ndarray
@@ -64,15 +64,18 @@ def scores_of(tables: list[pd.DataFrame]) -> Scores:
 
 
 def resampled(data: Scores, statistic: Callable, resamples: int = 4000, seed: int = 0) -> Drawn:
-    """What ``statistic(logits, labels)`` gives over resampled patients and runs; a resample that lacks a class is drawn again."""
+    """What ``statistic(logits, labels)`` gives over resampled patients and runs.
+
+    A resample that lacks a class is drawn again, unless all images lack it.
+    """
     members = _members(data.patients)
     random, count, runs = np.random.default_rng(seed), len(members), len(data.logits)
-    drawn = []
+    classes, drawn = len(np.unique(data.labels)), []
     while len(drawn) < resamples:
         images = np.concatenate([members[code] for code in random.integers(count, size=max(count - 1, 1))])
         chosen = random.integers(runs, size=max(runs - 1, 1))
-        if 0 < data.labels[images].sum() < images.size:
-            drawn.append(np.atleast_1d(statistic(data.logits[np.ix_(chosen, images)], data.labels[images])))
+        if len(np.unique(data.labels[images])) == classes:
+            drawn.append(np.atleast_1d(statistic(data.logits[chosen][..., images], data.labels[images])))
     return Drawn(np.atleast_1d(statistic(data.logits, data.labels)), np.stack(drawn))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,25 +27,30 @@ class PlannedRun:
     studies: tuple[str, ...]
 
 
-def profile_runs(profile: str, **overrides: Any) -> list[PlannedRun]:
+def profile_runs(profile: str, only: Iterable[str] = (), **overrides: Any) -> list[PlannedRun]:
     """Every distinct run of a profile, in the order in which the book's notebooks ask for them.
 
     Args:
         profile: a file in ``profiles/``, without ``.yaml``.
-        overrides: parameters, each for every study that has it.
+        only: notebooks whose runs are wanted; by default of all.
+        overrides: parameters, each for every study that has it and does not decide it itself.
 
     Raises:
         ParameterError: unknown profile, or a parameter that is wrong or that no study has.
     """
     loaded = Profile.load(profile)
-    studies = {name: study for name, study in STUDIES.items() if issubclass(study, Study)}
+    only = set(only)
+    studies = {name: study for name, study in STUDIES.items() if issubclass(study, Study) and (not only or name in only)}
     known = list(dict.fromkeys(name for study in studies.values() for name in study.model_fields))
-    for name in overrides:
+    for name in overrides if studies else ():
         if name not in known:
             raise ParameterError(f"profile '{profile}': {_unknown(name, known)}")
+        if all(name in study.DECIDED for study in studies.values() if name in study.model_fields):
+            deciding = next(study.DECIDED[name] for study in studies.values() if name in study.DECIDED)
+            raise ParameterError(f"profile '{profile}': '{name}' is decided by {deciding}; leave it out")
     found: dict[str, tuple[RunConfig, list[str]]] = {}
     for notebook, study in studies.items():
-        fitting = {name: value for name, value in overrides.items() if name in study.model_fields}
+        fitting = {name: value for name, value in overrides.items() if name in study.model_fields and name not in study.DECIDED}
         for config in study.parse(loaded.parameters(notebook, **fitting)).runs():
             what = json.dumps([config.identity(), str(config.data), str(config.labels)], sort_keys=True)
             asking = found.setdefault(what, (config, []))[1]
@@ -91,7 +97,7 @@ def plan(profile: str, throughput: float | None = None, **overrides: Any) -> pd.
     Returns:
         One row per distinct run: ``key`` (None without data or weights), ``studies`` (tuple), ``init, arch, resize, crop,
         schedule, mixup, images_per_class, seed``, ``recorded`` (bool), ``reason`` (why it cannot be started here, else
-        empty), ``steps``, ``training_images``, ``evaluated_images``, ``training_flops``, ``evaluation_flops``, ``hours``.
+        empty), ``steps``, ``training_images`` (see :func:`cxrlib.costs.trained_images`), ``evaluated_images``, ``training_flops``, ``evaluation_flops``, ``hours``.
         ``attrs['data']`` says what was counted.
 
     Raises:
@@ -110,15 +116,17 @@ def plan(profile: str, throughput: float | None = None, **overrides: Any) -> pd.
         config = planned.config
         key, recorded, reason = data.state(config)
         evaluated = data.evaluated_images(config)
+        trained = costs.trained_images(config, sum(data.train.values()))
         flops = costs.image_flops(config.arch, config.image_channels, config.crop, config.freeze)
-        total = costs.run_cost(config, evaluated, flops)
-        seconds = total / (throughput * 1e12) if throughput else costs.run_cost(config, evaluated, costs.image_seconds(config))
+        total = costs.run_cost(config, trained, evaluated, flops)
+        seconds = total / (throughput * 1e12) if throughput else costs.run_cost(config, trained, evaluated, costs.image_seconds(config))
         row = {"key": key, "studies": planned.studies, "init": config.init, "arch": config.arch, "resize": config.resize, "crop": config.crop}
         row |= {"schedule": config.schedule, "mixup": config.mixup, "images_per_class": config.images_per_class, "seed": config.seed}
         row |= {"recorded": recorded, "reason": reason, "steps": config.schedule[-1]}
-        row |= {"training_images": config.schedule[-1] * config.batch_size}
+        row |= {"training_images": trained}
         row |= {"evaluated_images": costs.evaluation_count(config.schedule[-1], config.eval_every) * evaluated}
-        row |= {"training_flops": row["training_images"] * flops.train, "evaluation_flops": row["evaluated_images"] * flops.evaluate}
+        row |= {"evaluation_flops": row["evaluated_images"] * flops.evaluate}
+        row |= {"training_flops": total - row["evaluation_flops"]}
         rows.append(row | {"hours": seconds / 3600})
     table = pd.DataFrame(rows)
     table.attrs["data"] = data.description

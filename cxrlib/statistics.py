@@ -63,12 +63,12 @@ def difference_over_seeds(
     return Estimate(paired.mean(), *_interval(values, confidence), bootstrap_p(values))
 
 
-def resampled_means(arms: Sequence[ArrayLike], patients: ArrayLike, seed: int = 0, resamples: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+def resampled_means(arms: Sequence[ArrayLike], patients: ArrayLike | None, seed: int = 0, resamples: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     """Means of several arms over the same seeds and images, where not every seed has scored every image.
 
     Args:
         arms: arrays (seeds, images); NaN where an image was not scored, such as one that this seed trained on.
-        patients: ids, shape (images,).
+        patients: ids, shape (images,); None makes every image its own patient.
 
     Returns:
         Means (arms,), each over all that was scored, and their resampled values (resamples, arms). All arms are resampled
@@ -175,20 +175,7 @@ def _check_correct(correct: ArrayLike, name: str) -> np.ndarray:
 
 def _bootstrap_means(values: np.ndarray, patients: ArrayLike | None, seed: int, resamples: int) -> np.ndarray:
     """Means (resamples,) of `values` (seeds, images) over resampled seeds and patients."""
-    n_seeds, n_images = values.shape
-    patient, n_patients = patient_index(patients, n_images)
-    sums = np.stack([np.bincount(patient, weights=row, minlength=n_patients) for row in values])
-    images = np.bincount(patient, minlength=n_patients)
-    random = np.random.default_rng(seed)
-    means = []
-    chunk = max(1, 2_000_000 // n_patients)
-    for start in range(0, resamples, chunk):
-        size = min(chunk, resamples - start)
-        seed_weights = _weights(random, n_seeds, size)
-        patient_weights = _weights(random, n_patients, size)
-        total = ((seed_weights / seed_weights.sum(axis=1, keepdims=True)) @ sums * patient_weights).sum(axis=1)
-        means.append(total / (patient_weights @ images))
-    return np.concatenate(means)
+    return resampled_means([values], patients, seed, resamples)[1][:, 0]
 
 
 def _weights(random: np.random.Generator, n: int, size: int) -> np.ndarray:

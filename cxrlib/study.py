@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib.estimates import Estimate
+from cxrlib.operating import Scores, resampled
 from cxrlib.records import Record
 from cxrlib.statistics import accuracy_over_seeds, difference_over_seeds, verdict
 
@@ -148,7 +149,7 @@ def auc_contrast(
 ) -> Estimate:
     """A weighted sum of mean AUCs with a 95 % percentile interval over resampled patients and runs.
 
-    Of both, one fewer is drawn than there are, as in :mod:`cxrlib.statistics` and for the reason given there.
+    Drawn as in :func:`cxrlib.operating.resampled`; NaN unless both classes occur.
 
     Args:
         scores: shape (arms, runs, images), any monotone score; the runs of all arms are paired.
@@ -158,26 +159,15 @@ def auc_contrast(
     """
     from scipy.stats import rankdata
 
-    positive = labels == 1
-    names, codes = np.unique(patients, return_inverse=True)
-    members = [np.flatnonzero(codes == code) for code in range(len(names))]
-
-    def total(images: np.ndarray, runs: np.ndarray) -> float:
-        right = positive[images]
+    def total(scores: np.ndarray, labels: np.ndarray) -> float:
+        right = labels == 1
         ones, zeros = right.sum(), (~right).sum()
         if not ones or not zeros:
             return np.nan
-        ranks = rankdata(scores[:, runs][:, :, images], axis=2)
-        auc = (ranks[:, :, right].sum(axis=2) - ones * (ones + 1) / 2) / (ones * zeros)
-        return float(np.dot(contrast, auc.mean(axis=1)))
+        auc = (rankdata(scores, axis=2)[:, :, right].sum(axis=2) - ones * (ones + 1) / 2) / (ones * zeros)
+        return float(np.dot(contrast, auc.mean(axis=0)))
 
-    generator = np.random.default_rng(seed)
-    runs, count = np.arange(scores.shape[1]), len(names)
-    drawn = []
-    for _ in range(resamples):
-        images = np.concatenate([members[code] for code in generator.integers(count, size=max(count - 1, 1))])
-        drawn.append(total(images, generator.integers(len(runs), size=max(len(runs) - 1, 1))))
-    return Estimate(total(np.arange(len(positive)), runs), *np.nanquantile(drawn, [0.025, 0.975]))
+    return resampled(Scores(np.swapaxes(scores, 0, 1), labels, patients), total, resamples, seed).estimate()
 
 
 def points(difference: Estimate) -> str:

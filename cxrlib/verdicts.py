@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cxrlib import paper
-from cxrlib.auc import _newcombe_auc
+from cxrlib.auc import newcombe_auc
 from cxrlib.claims import CLAIMS
 from cxrlib.comparisons import MARGIN, Part
 from cxrlib.estimates import Estimate
@@ -118,7 +118,7 @@ def paper_evidence() -> dict[int, str]:
     sensitivities = "; ".join(f"{name} {value.sensitivity.percent()} %" for name, value in implied.items())
     tp = {name: row.counts.tp for name, row in rows.items()}
     rise = newcombe(tp["BiT-M"], n, tp["Random"], n)
-    areas = "; ".join(f"{name} {Estimate(row.auc / 100, *_newcombe_auc(row.auc / 100, n, n, 0.95)).percent()} %" for name, row in rows.items())
+    areas = "; ".join(f"{name} {Estimate(row.auc / 100, *newcombe_auc(row.auc / 100, n, n, 0.95)).percent()} %" for name, row in rows.items())
     best = round(paper.FEW_SHOT_ACCURACY["bit-m"][512] / 100 * 2 * n)
     eye = "read off by eye; no value is printed, one run each"
     return {

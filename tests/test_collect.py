@@ -15,11 +15,12 @@ def small(monkeypatch, tmp_path, one_run):
     """A table of two runs of a second each, one of them in two notebooks."""
     runs = []
 
-    def profile_runs(profile, **overrides):
+    def profile_runs(profile, only, **overrides):
         assert profile == "small"
         made = [RunConfig(**one_run | overrides | {"seed": seed}) for seed in (0, 1)]
         runs[:] = made
-        return [plan.PlannedRun(made[0], (PERFORMANCE, DATA_SIZE)), plan.PlannedRun(made[1], (DATA_SIZE,))]
+        asked = [plan.PlannedRun(made[0], (PERFORMANCE, DATA_SIZE)), plan.PlannedRun(made[1], (DATA_SIZE,))]
+        return [run for run in asked if set(run.studies) & set(only)]
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(collect, "profile_runs", profile_runs)

@@ -1,5 +1,6 @@
 """What a profile asks for, counted without data, weights or network."""
 
+import inspect
 import json
 import math
 
@@ -14,7 +15,7 @@ from cxrlib.model import create_model
 from cxrlib.plan_report import report
 
 SENSITIVITY, PERFORMANCE, SIZE, CAM = "02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "05_grad_cam"
-SHORTCUTS = "06_shortcuts"
+SHORTCUTS, RELATED = "06_shortcuts", "07_related_work"
 
 
 @pytest.fixture
@@ -111,6 +112,38 @@ def test_an_override_reaches_every_study_that_has_it(no_data):
         plan.profile_runs("paper", seed=1)
     with pytest.raises(ParameterError, match="no profile 'none'"):
         plan.profile_runs("none")
+
+
+def test_only_the_runs_of_chosen_studies_are_planned(no_data):
+    every = plan.profile_runs("quarter")
+    for notebook in (SIZE, RELATED):
+        chosen = plan.profile_runs("quarter", [notebook])
+        assert {run.studies for run in chosen} == {(notebook,)}
+        found, expected = ({run.config.model_dump_json() for run in runs if notebook in run.studies} for runs in (chosen, every))
+        assert found == expected and len(found) == len(chosen)
+    assert plan.profile_runs("quarter", ["08_speed"]) == []
+
+
+def test_what_each_system_decides_is_no_parameter_of_their_comparison(no_data):
+    with pytest.raises(ParameterError, match="'mixup' is decided by each system"):
+        plan.profile_runs("quarter", [RELATED], mixup="off")
+    runs = plan.profile_runs("quarter", [PERFORMANCE, RELATED], mixup="off")
+    assert {run.config.mixup for run in runs if PERFORMANCE in run.studies} == {"off"}
+    assert "beta" in {run.config.mixup for run in runs if RELATED in run.studies}
+
+
+def test_a_support_vector_machine_costs_one_forward_pass_of_every_image(monkeypatch):
+    monkeypatch.setattr(plan, "data_is_here", lambda _folder: False)
+    table = plan.plan("quarter", throughput=1, systems=["lite0-svm", "efficientnet-lite0"])
+    machine = table[table["arch"] == "svm:tf_efficientnet_lite0"].iloc[0]
+    network = table[table["arch"] == "tf_efficientnet_lite0"].iloc[0]
+    phantoms = inspect.signature(phantom.generate).parameters
+    assert machine["training_images"] == phantoms["train_positive"].default + phantoms["train_negative"].default
+    assert network["training_images"] == network["steps"] * Profile.load("quarter").common["batch_size"]
+    forward = [row["evaluation_flops"] / row["evaluated_images"] for row in (machine, network)]
+    assert forward[0] == pytest.approx(forward[1], rel=0.01)
+    assert machine["training_flops"] == pytest.approx(machine["training_images"] * forward[0])
+    assert network["training_flops"] > 2 * network["training_images"] * forward[1]
 
 
 def convolution_flops(model: nn.Module, images: torch.Tensor) -> tuple[int, int]:
