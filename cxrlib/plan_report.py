@@ -1,4 +1,4 @@
-"""A plan as text: a line per study, resolution and schedule, or a line per run, with totals and what they assume."""
+"""A plan as text: a line per study, network, resolution and schedule, or a line per run, with totals and what they assume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cxrlib.processes import usable_cores
 
 
 def report(profile: str, throughput: float | None = None, every: bool = False, **overrides: Any) -> str:
-    """:func:`cxrlib.plan.plan` as text: a line per study, resolution and schedule with totals, or with ``every`` a line per run."""
+    """:func:`cxrlib.plan.plan` as text: a line per study, network, resolution and schedule with totals, or with ``every`` a line per run."""
     table = plan(profile, throughput, **overrides)
     missing = table[~table["recorded"]]
     scale, unit = (1e15, "PFLOP") if (table["training_flops"] + table["evaluation_flops"]).sum() > 1e16 else (1e12, "TFLOP")
@@ -48,7 +48,7 @@ def _machine(left: float) -> str:
 
 
 def _grouped(table: pd.DataFrame, unit: str) -> str:
-    columns = ["study", "resize/crop", "schedule", "runs", "recorded", "missing", "steps", "training images", "evaluated", unit, "hours", "hours left"]
+    columns = ["study", "arch", "resize/crop", "schedule", "runs", "recorded", "missing", "steps", "training images", "evaluated", unit, "hours", "hours left"]
     rows = []
 
     def add(first: list[str], part: pd.DataFrame) -> None:
@@ -57,12 +57,13 @@ def _grouped(table: pd.DataFrame, unit: str) -> str:
         rows.append([*first, *(f"{count:,}" for count in counts), *(_number(part[c].sum()) for c in ("flops", "hours", "left"))])
 
     for study, of_study in table.groupby("study", sort=False):
-        for (pixels, schedule), part in of_study.groupby(["pixels", "schedule"], sort=False):
-            add([study, pixels, "-".join(map(str, schedule))], part)
-        if of_study.groupby(["pixels", "schedule"]).ngroups > 1:
-            add([study, "all", ""], of_study)
-    add(["total", "", ""], table)
-    return aligned(columns, rows, left=3)
+        groups = of_study.groupby(["arch", "pixels", "schedule"], sort=False)
+        for (arch, pixels, schedule), part in groups:
+            add([study, arch, pixels, "-".join(map(str, schedule))], part)
+        if groups.ngroups > 1:
+            add([study, "all", "", ""], of_study)
+    add(["total", "", "", ""], table)
+    return aligned(columns, rows, left=4)
 
 
 def _listed(table: pd.DataFrame, unit: str) -> str:
