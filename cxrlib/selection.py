@@ -69,11 +69,16 @@ def images_paired(share_a: float, share_b: float, discordant: float, power: floa
 
 
 def _cells(records: list[Record]) -> dict[tuple, list[Record]]:
-    """Records that differ in their seed only, for the seeds that every cell has; if there is none, only cells with the most seeds."""
-    found: dict[tuple, dict[int, Record]] = {}
+    """Records that differ in their seed only, for the seeds of :func:`_shared_seeds`."""
+    found: dict[tuple, list[Record]] = {}
     for record in records:
-        axes = setting(record)
-        found.setdefault(tuple((k, v) for k, v in axes.items() if k != "seed"), {})[axes["seed"]] = record
+        found.setdefault(tuple((k, v) for k, v in setting(record).items() if k != "seed"), []).append(record)
+    return _shared_seeds(found)
+
+
+def _shared_seeds(cells: dict[tuple, list[Record]]) -> dict[tuple, list[Record]]:
+    """The runs of each cell in the order of the seeds that every cell has; if there is none, only cells with the most seeds."""
+    found = {key: {record.config["seed"]: record for record in runs} for key, runs in cells.items()}
     if not found:
         return {}
     if not set.intersection(*map(set, found.values())):
@@ -131,17 +136,19 @@ def by_validation(records: list[Record], axes: Sequence[str] = ("base_lr",), thr
     Returns:
         Columns arch, init, settings, runs, chosen on validation, its validation accuracy, its test accuracy, chosen on test,
         its test accuracy there, and cost: the second test accuracy less the first (Estimate over patients and seeds, with
-        both choices as given). Accuracies are means over seeds; a choice is a tuple of values. Empty if no record held out
-        validation images.
+        both choices as given). Accuracies are means over the seeds that all settings of a group have; a choice is a tuple of
+        values. Empty if no record held out validation images.
     """
+    chosen = {*axes, "seed", *(["mixup_value"] if "mixup" in axes else [])}  # mixup that is off has no value
     groups: dict[str, dict[tuple, list[Record]]] = {}
     for record in records:
         if record.config["validation_fraction"]:
-            alike = {k: v for k, v in record.config.items() if k not in ("seed", *axes)} | {"init": record.initialisation["name"]}
+            alike = {k: v for k, v in record.config.items() if k not in chosen} | {"init": record.initialisation["name"]}
             value = tuple(tuple(v) if isinstance(v := record.config[axis], list) else v for axis in axes)
             groups.setdefault(json.dumps(alike, sort_keys=True), {}).setdefault(value, []).append(record)
     rows = []
-    for key, values in sorted(groups.items()):
+    for key, found in sorted(groups.items()):
+        values = _shared_seeds(found)
         if len(values) > 1:
             scored = {v: [np.mean([_accuracy(r, split, threshold) for r in runs]) for split in ("validation", "test")] for v, runs in values.items()}
             valid, test = (max(scored, key=lambda v, i=i: scored[v][i]) for i in (0, 1))
@@ -155,12 +162,8 @@ def by_validation(records: list[Record], axes: Sequence[str] = ("base_lr",), thr
 
 
 def _cost(chosen_on_test: list[Record], chosen_on_validation: list[Record], threshold: float) -> Estimate:
-    """Paired difference in test accuracy over the seeds that both settings have; 0 if they are the same setting."""
-    by_seed = [{r.config["seed"]: r for r in runs} for runs in (chosen_on_test, chosen_on_validation)]
-    shared = sorted(by_seed[0].keys() & by_seed[1].keys())
-    if not shared:
-        return Estimate(float("nan"))
-    (a, patients), (b, _) = (correctness([runs[seed] for seed in shared], threshold) for runs in by_seed)
+    """Paired difference in test accuracy over the same seeds; 0 if they are the same setting."""
+    (a, patients), (b, _) = (correctness(runs, threshold) for runs in (chosen_on_test, chosen_on_validation))
     return difference_over_seeds(a, b, patients)
 
 

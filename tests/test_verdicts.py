@@ -248,6 +248,14 @@ def test_the_setting_is_chosen_on_validation_images_alone():
     assert selection.by_validation(honest, ("schedule",)).empty, "one setting leaves no choice"
 
 
+def test_a_choice_is_among_settings_with_and_without_mixup_over_the_seeds_that_all_have():
+    uneven = [held_out(0.2, 0.2, seed, mixup=mixup, schedule=schedule) for mixup in ("beta", "off") for schedule in (SHORT, LONG) for seed in (0, 1)]
+    uneven.append(held_out(0.9, 0.9, 2, mixup="off", schedule=SHORT))
+    table = selection.by_validation(uneven, ("schedule", "mixup"))
+    assert table[["settings", "runs"]].values.tolist() == [[4, 8]]
+    assert table["its validation accuracy"].iloc[0] == pytest.approx(0.9)
+
+
 def test_agreement_of_validation_and_test():
     def made(order) -> list[Record]:
         pairs = zip((SHORT, MIDDLE, LONG, (1, 300)), (0.1, 0.3, 0.5, 0.7), order, strict=True)
