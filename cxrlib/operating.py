@@ -189,6 +189,21 @@ def cross_fitted(data: Scores, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return data.logits / fitted[:, 1 - half], fitted
 
 
+def validation_fitted(records: list[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Test logits of each run divided by a temperature that was fitted on the run's own validation images.
+
+    Returns:
+        Scaled logits (runs, images) in the order of :func:`scores`, and temperatures (runs, 1).
+
+    Raises:
+        ValueError: if a run held out no validation images of one of the classes.
+    """
+    ordered = sorted(records, key=lambda record: record.config["seed"])
+    held_out = [record.table("validation") for record in ordered]
+    fitted = np.array([[fit_temperature(table["logit"].to_numpy(float), table["label"].to_numpy())] for table in held_out])
+    return scores(ordered).logits / fitted, fitted
+
+
 def calibration_errors(logits: np.ndarray, labels: np.ndarray, bins: int = 5) -> pd.DataFrame:
     """Expected calibration error, Brier score and cross entropy of each run."""
     rows = []

@@ -24,6 +24,11 @@ from cxrlib.study import Finding, overall, points
 
 ALPHA = 0.05
 NOT_RECORDED, CANNOT = "not recorded yet", "cannot be tested here"
+VERBS = {
+    "holds": ("holds", "hold"), "holds partly": ("holds partly", "hold partly"), "not seen": ("is not seen", "are not seen"),
+    "contradicted": ("is contradicted", "are contradicted"), CANNOT: (CANNOT, CANNOT), NOT_RECORDED: ("is not recorded yet", "are not recorded yet"),
+}  # fmt: skip
+"""Each verdict as a predicate of one claim, and of several."""
 STUDY_OF = {1: PERFORMANCE, 2: SENSITIVITY, 3: SENSITIVITY, 4: SENSITIVITY, 5: PERFORMANCE, 6: PERFORMANCE, 7: PERFORMANCE, 8: DATA_SIZE}
 
 
@@ -152,3 +157,14 @@ def verdicts(found: dict[int, list[Part]], counts: dict[str, tuple[int, int]] | 
             result = f"provisional, {recorded} of {planned} runs: {result}"
         rows.append(Verdict(claim.number, claim.title, evidence[claim.number], result, finding.verdict))
     return rows
+
+
+def summary(rows: list[Verdict]) -> str:
+    """How many claims have which verdict, and which: 'of 9 claims, 1 holds (9), 2 hold partly (1, 5), ...'."""
+    texts = []
+    for verdict, predicates in VERBS.items():
+        numbers = [str(row.number) for row in rows if row.verdict == verdict]
+        if numbers:
+            counted = f"{len(numbers)} {predicates[len(numbers) > 1]}"
+            texts.append(f"{counted if texts else f'of {len(rows)} claims, {counted}'} ({', '.join(numbers)})")
+    return ", ".join(texts)

@@ -204,6 +204,12 @@ def test_sample_sizes_agree_with_other_formulas():
         selection.images_paired(a, b, 0.001)
 
 
+def test_the_summary_counts_every_verdict_once():
+    given = ["holds partly", "not seen", "holds", "holds partly", "contradicted", verdicts.CANNOT]
+    rows = [verdicts.Verdict(number, "", "", "", verdict) for number, verdict in enumerate(given, 1)]
+    assert verdicts.summary(rows) == "of 6 claims, 1 holds (3), 2 hold partly (1, 4), 1 is not seen (2), 1 is contradicted (5), 1 cannot be tested here (6)"
+
+
 # Choosing on the test set
 
 
@@ -269,6 +275,24 @@ def test_agreement_of_validation_and_test():
 
 
 # Thresholds and calibration
+
+
+def test_a_temperature_from_validation_images_is_applied_to_the_test_images():
+    generator = np.random.default_rng(0)
+    runs, factors = [], (3.0, 0.5)
+    for seed, factor in enumerate(factors):
+        made = record(0, "m", seed, validation_fraction=0.2)
+        logits = generator.normal(size=2000) * 2
+        labels = (generator.random(2000) < 1 / (1 + np.exp(-logits))).astype(int)
+        other = {"split": ["validation"] * 2000, "file": [f"v{i}.png" for i in range(2000)], "patient_id": [f"v{i}" for i in range(2000)]}
+        other |= {"label": labels.tolist(), "logit": (factor * logits).tolist()}
+        runs.append(made.model_copy(update={"predictions": {name: made.predictions[name] + other[name] for name in other}}))
+    scaled, temperatures = operating.validation_fitted(runs[::-1])
+    assert temperatures.shape == (2, 1)
+    assert temperatures[:, 0] == pytest.approx(factors, rel=0.15), "in the order of the seeds, whatever the order given"
+    assert scaled == pytest.approx(operating.scores(runs).logits / temperatures)
+    with pytest.raises(ValueError):
+        operating.validation_fitted([record(0, "m", 0)])
 
 
 def test_cross_fitting_finds_the_temperature_of_logits_that_are_too_sure():
