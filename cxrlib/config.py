@@ -197,7 +197,7 @@ class RunConfig(OneSetting):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide the numbers of the run, as JSON values; unused ones are set to null."""
+        """The fields that decide the numbers of the run, as JSON values; unused ones are set to null or to their default."""
         values = self.model_dump(mode="json", exclude=set(self.NOT_IDENTITY))
         if self.mixup == "off":
             values["mixup_value"] = None
@@ -206,6 +206,8 @@ class RunConfig(OneSetting):
         if self.sources is None:
             values["within"] = None
         defaults = type(self).model_fields
+        if self.arch.startswith("svm:"):  # fitted, not trained by steps
+            values |= {name: defaults[name].default for name in ("momentum", "weight_decay", "rebalance", "precision")}
         return {name: value for name, value in values.items() if name not in self.ADDED or value != defaults[name].default}
 
 

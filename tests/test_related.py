@@ -176,6 +176,9 @@ def test_a_study_gives_every_system_the_same_data_steps_and_crop():
     assert {(run.schedule, run.batch_size, run.resize, run.crop, run.validation_fraction) for run in networks} == {((1, 9), 32, 64, 56, 0.0)}
     longer = RelatedWork(resize=64, crop=56, schedule=(1, 99), batch_size=8)
     assert study.runs_of("lbp-svm")[0].identity() == longer.runs_of("lbp-svm")[0].identity(), "a machine takes no steps"
+    stepped = study.model_copy(update={"momentum": 0.5, "weight_decay": 0.1, "rebalance": False, "precision": "bf16"})
+    assert study.runs_of("lbp-svm")[0].identity() == stepped.runs_of("lbp-svm")[0].identity()
+    assert study.runs_of("tailored-cnn")[0].identity() != stepped.runs_of("tailored-cnn")[0].identity()
     assert RelatedWork(start="imagenet").runs_of("vgg16")[0].init == "timm:vgg16.tv_in1k"
     with pytest.raises(ParameterError, match="no system 'resnet5'; did you mean 'resnet50'"):
         RelatedWork.parse({"systems": ["resnet5"]})
