@@ -81,7 +81,7 @@ def reliability_pair(panels: dict[str, dict[str, pd.DataFrame]], title: str) -> 
             figures.estimate_errors(ax, table["predicted"] + 0.008 * (position - 1), estimates, label=name, **style)
         ax.set(xlabel="mean predicted probability in the bin", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=panel)
     axes[0][0].set_ylabel("observed share of positives (95 % interval)")
-    axes[0][0].legend(loc="upper left", fontsize=10)
+    axes[0][-1].legend(loc="lower right", fontsize=10)
     figure.suptitle(title)
     return figure
 
