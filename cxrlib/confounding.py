@@ -111,7 +111,7 @@ def answer(table: pd.DataFrame) -> str:
     """What :func:`curve` says of the strongest confounding, in a sentence with intervals."""
     last = table[(table["level"] == table["level"].max()) & (table["measure"] == "AUC")].iloc[0]
     gap = last["gap"]
-    verdict = "yes" if gap.low > 0 else "no" if gap.high < 0 else "not clear"
+    verdict = "Yes" if gap.low > 0 else "No" if gap.high < 0 else "Not clear"
     return (
         f"{verdict}: at confounding {last['level']:g} the AUC is {last['own'].percent()} % on the own test set and {last['unconfounded'].percent()} % where the style "
         f"tells nothing, a gap of {100 * gap:.1f} points ({100 * gap.low:.1f} to {100 * gap.high:.1f})"

@@ -13,7 +13,7 @@ from cxrlib.estimates import Estimate
 from cxrlib.figures import MARKERS, PALETTE, estimate_errors
 from cxrlib.figures_real import note
 
-LONG_NAME = 26  # characters of a row's name, from which it leaves too little room for a panel beside another
+LONG_NAME = 22  # characters of a row's name, from which it leaves too little room for a panel beside another
 Rows = Sequence[tuple[str, dict[str, Estimate]]]
 
 
@@ -32,7 +32,7 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
     series = list(dict.fromkeys(name for rows in drawn for _, values in rows for name in values))
     below = max(len(name) for rows in drawn for name, _ in rows) > LONG_NAME
     heights = [0.55 * max(len(rows) if not isinstance(rows, str) else 1, 1) + 0.9 for rows in panels.values()]
-    size = (9, sum(heights) + 1) if below else (5.6 * len(panels), max(heights) + 1)
+    size = (9, sum(heights) + 1) if below else (4.6 * len(panels), max(heights) + 1)
     shape = {"nrows": len(panels), "height_ratios": heights} if below else {"ncols": len(panels)}
     figure, axes = plt.subplots(figsize=size, squeeze=False, sharex=True, **shape)
     for ax, (panel, rows) in zip(axes.flat, panels.items(), strict=True):
@@ -67,7 +67,7 @@ def confounding(table: pd.DataFrame, title: str) -> Figure:
     if table.empty:
         return note(title)
     measures = list(dict.fromkeys(table["measure"]))
-    figure, axes = plt.subplots(1, len(measures), figsize=(5.3 * len(measures), 4.1), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(1, len(measures), figsize=(4.6 * len(measures), 4.1), squeeze=False, sharey=True)
     for ax, measure in zip(axes[0], measures, strict=True):
         part = table[table["measure"] == measure]
         for position, (column, name) in enumerate((("own", "own test set, confounded alike"), ("unconfounded", "unconfounded test set"))):
