@@ -17,8 +17,8 @@ from torch import nn
 from cxrlib.checkpoints import Progress
 from cxrlib.config import RunConfig
 from cxrlib.initialisations import Initialisation
+from cxrlib.related import CLASSICAL_PREFIX, is_classical
 
-PREFIX = "svm:"
 LBP = "lbp"
 PATTERNS = ((8, 1), (16, 2))
 """Neighbours and radius in pixels of the local binary patterns; P neighbours give P + 2 uniform patterns."""
@@ -27,11 +27,6 @@ CELLS = 4
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Values of the SVM's C that cross-validation chooses among."""
 FOLDS = 5
-
-
-def is_classical(arch: str) -> bool:
-    """Whether ``arch`` names a support vector machine on features."""
-    return arch.startswith(PREFIX)
 
 
 def binary_patterns(images: np.ndarray) -> np.ndarray:
@@ -120,7 +115,7 @@ def create(arch: str, init: str, image_channels: int) -> FeatureMachine:
     from cxrlib.initialisations import resolve_initialisation
     from cxrlib.model import create_model
 
-    names = arch.removeprefix(PREFIX).split("+")
+    names = arch.removeprefix(CLASSICAL_PREFIX).split("+")
     patterns = names[0] == LBP
     networks = names[1:] if patterns else names
     if len(networks) > 1 or any(not name or name == LBP or is_classical(name) for name in networks):

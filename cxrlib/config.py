@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cxrlib.related import SYSTEMS
+from cxrlib.related import SYSTEMS, is_classical
 
 Mixup = Literal["off", "beta", "fixed"]
 PHANTOM_FOLDER = Path("data/phantom")
@@ -206,7 +206,7 @@ class RunConfig(OneSetting):
         if self.sources is None:
             values["within"] = None
         defaults = type(self).model_fields
-        if self.arch.startswith("svm:"):  # fitted, not trained by steps
+        if is_classical(self.arch):  # fitted, not trained by steps
             values |= {name: defaults[name].default for name in ("momentum", "weight_decay", "rebalance", "precision")}
         return {name: value for name, value in values.items() if name not in self.ADDED or value != defaults[name].default}
 
@@ -398,7 +398,7 @@ class RelatedWork(Study, OneSetting):
         values |= {"base_lr": system.base_lr, "mixup": system.mixup}
         if system.size:
             values |= {"resize": system.size, "crop": system.size}
-        if system.arch.startswith("svm:"):
+        if is_classical(system.arch):
             values |= {"resize": system.size or self.crop, "schedule": (0, 1), "eval_every": 1, "batch_size": 2, "accumulation_steps": 1, "flip": False}
         return self._runs(system=[values], seed=self.seeds)
 

@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from cxrlib.classical import is_classical
 from cxrlib.config import RunConfig
 from cxrlib.model import Initialisation, create_model
 from cxrlib.records import Record
+from cxrlib.related import is_classical
 
 MEASURED_STEPS = 5
 BUDGET_SECONDS = 6.0  # after which a measurement ends, if it has at least one step beyond the warm-up

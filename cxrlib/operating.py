@@ -81,8 +81,6 @@ def resampled(data: Scores, statistic: Callable, resamples: int = 4000, seed: in
 
 def mean_metrics(logits: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     """The six metrics of Table 1, in the order of ``METRICS``, as means over runs; a run without a ratio is left out."""
-    from scipy.stats import rankdata
-
     positive = labels == 1
     called = logits > _logit(threshold)
     tp, fp = called[:, positive].sum(axis=1), called[:, ~positive].sum(axis=1)
@@ -90,9 +88,20 @@ def mean_metrics(logits: np.ndarray, labels: np.ndarray, threshold: float = 0.5)
     tn, fn = zeros - fp, ones - tp
     with np.errstate(invalid="ignore"):
         ratios = [(tp + tn) / (ones + zeros), tp / ones, tp / (tp + fp), tn / zeros, tn / (tn + fn)]
-    ranks = rankdata(logits, axis=1)[:, positive].sum(axis=1)
-    ratios.append((ranks - ones * (ones + 1) / 2) / (ones * zeros))
+    ratios.append(rank_auc(logits, labels))
     return np.array([np.nanmean(ratio) if np.isfinite(ratio).any() else np.nan for ratio in ratios])
+
+
+def rank_auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """AUC over the last axis of scores (..., images), ties counted half; NaN unless both classes occur."""
+    from scipy.stats import rankdata
+
+    positive = labels == 1
+    ones, zeros = positive.sum(), (~positive).sum()
+    if not ones or not zeros:
+        return np.full(scores.shape[:-1], np.nan)
+    ranks = rankdata(scores, axis=-1)[..., positive].sum(axis=-1)
+    return (ranks - ones * (ones + 1) / 2) / (ones * zeros)
 
 
 def drawn_metrics(records: list[Record], threshold: float = 0.5, resamples: int = 4000) -> Drawn:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from cxrlib import DISCLAIMER
-from cxrlib.classical import is_classical
 from cxrlib.images import squared
 from cxrlib.model import normalise
 from cxrlib.records import Record, load_model
+from cxrlib.related import is_classical
 from cxrlib.store import find
 
 

@@ -16,6 +16,12 @@ FUSED = "handcrafted and deep features"
 OURS = "the paper's approach, small"
 FAMILIES = (FINE_TUNED, DEEP_FEATURES, TEXTURE, TAILORED, FUSED, OURS)
 UNNAMED = "test set not named in the text"
+CLASSICAL_PREFIX = "svm:"
+
+
+def is_classical(arch: str) -> bool:
+    """Whether ``arch`` names a support vector machine on features, see :mod:`cxrlib.classical`."""
+    return arch.startswith(CLASSICAL_PREFIX)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib.estimates import Estimate
-from cxrlib.operating import Scores, resampled
+from cxrlib.operating import Scores, rank_auc, resampled
 from cxrlib.records import Record
 from cxrlib.statistics import accuracy_over_seeds, difference_over_seeds, verdict
 
@@ -157,15 +157,8 @@ def auc_contrast(
         patients: identifiers, shape (images,).
         contrast: a weight per arm, such as (1, -1).
     """
-    from scipy.stats import rankdata
-
     def total(scores: np.ndarray, labels: np.ndarray) -> float:
-        right = labels == 1
-        ones, zeros = right.sum(), (~right).sum()
-        if not ones or not zeros:
-            return np.nan
-        auc = (rankdata(scores, axis=2)[:, :, right].sum(axis=2) - ones * (ones + 1) / 2) / (ones * zeros)
-        return float(np.dot(contrast, auc.mean(axis=0)))
+        return float(np.dot(contrast, rank_auc(scores, labels).mean(axis=0)))
 
     return resampled(Scores(np.swapaxes(scores, 0, 1), labels, patients), total, resamples, seed).estimate()
 
