@@ -2,7 +2,7 @@
 
 ==============================  =====================================================================================
 ``{cxr}`train.learning_rate```  link to that function in the highlighted source, which becomes part of the book
-``{paper}`NAME[key].x:.1f```    a value of :mod:`cxrlib.paper`, in the syntax of ``str.format``
+``{paper}`NAME[key].x:.1f```    a value of :mod:`cxrlib.paper`, see :func:`paper_value`
 ``{cxr-table} choices``         what the paper leaves open, from :mod:`cxrlib.claims`
 ``{cxr-figure} NOTEBOOK NAME``  a figure of an executed notebook, on another page
 ``{cxr-table} initialisations`` where weights come from, from :mod:`cxrlib.initialisations`
@@ -20,6 +20,7 @@ from __future__ import annotations
 import ast
 import base64
 import contextlib
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -97,13 +98,39 @@ class SourceRole(SphinxRole):
         return [nodes.reference("", "", label, refuri=f"{address}#{name}" if name else address, internal=True)], []
 
 
+PAPER_VALUE = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)(?:\[(?P<key>[^\[\]{}]+)\])?(?:\[(?P<count>\d+)\])?(?P<fields>(?:\.[a-z][a-z_]*)*)(?::(?P<format>,|\.\df))?")
+
+
+def paper_value(text: str) -> str:
+    """A number of :mod:`cxrlib.paper` as text, such as ``TABLE_1[BiT-M].accuracy:.1f``.
+
+    Looked up step by step: a public constant, a key of it, fields of its data classes. Nothing else can be reached.
+
+    Raises:
+        LookupError: if the text has another form or names nothing; the message says what.
+    """
+    match = PAPER_VALUE.fullmatch(text)
+    if match is None:
+        raise LookupError("it is not NAME[KEY].FIELD:FORMAT")
+    value = vars(importlib.import_module("cxrlib.paper"))[match["name"]]
+    for key in (match["key"], match["count"] and int(match["count"])):
+        value = value if key is None else value[key]
+    for field in filter(None, match["fields"].split(".")):
+        if not dataclasses.is_dataclass(value) or field not in {f.name for f in dataclasses.fields(value)}:
+            raise LookupError(f"there is no field '{field}'")
+        value = getattr(value, field)
+    if not isinstance(value, str | int | float):
+        raise LookupError("it is not a single value")
+    return format(value, match["format"] or "")
+
+
 class PaperRole(SphinxRole):
     """A published number, read from cxrlib.paper when the page is built."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:
-            text = f"{{{self.text}}}".format_map(vars(importlib.import_module("cxrlib.paper")))
-        except (AttributeError, KeyError, IndexError, ValueError, TypeError) as error:
+            text = paper_value(self.text)
+        except (LookupError, TypeError, ValueError) as error:
             LOGGER.warning("cxrlib.paper has no %s (%s)", self.text, error, location=self.get_location())
             text = "?"
         return [nodes.Text(text)], []
