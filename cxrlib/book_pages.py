@@ -33,14 +33,17 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.directives.patches import Figure
 from sphinx.errors import ExtensionError
+from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from cxrlib import DISCLAIMER
 from cxrlib.book_notebooks import minutes, package_versions
 from cxrlib.files import atomic_write
+from cxrlib.markup import html_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,6 +244,39 @@ class FigureDirective(Figure):
         raise self.error(f"notebook {notebook} has no figure '{name}'")
 
 
+class InertOutputs(SphinxTransform):
+    """What a cell printed is text, tables and the figures it drew: raw HTML, links and other pictures become text.
+
+    The second wall behind :mod:`cxrlib.markup`, for a text that was not escaped. Before it, outputs in Markdown are read
+    by a parser that knows no roles, directives, mathematics or templates (``nb_render_markdown_format`` in ``_config.yml``).
+    """
+
+    default_priority = 10  # before pictures and downloads are collected, links resolved and quotes made curly
+
+    def apply(self, **options: Any) -> None:
+        for output in self.document.findall(nodes.Element):
+            if not {"cell_output", "pasted-text"} & set(output.get("classes", [])):
+                continue
+            output["support_smartquotes"] = False
+            for node in list(output.findall(nodes.Element)):
+                if isinstance(node, nodes.raw):
+                    _become(node, nodes.literal("", node.astext()))
+                elif isinstance(node, nodes.literal_block) and "output" not in node["classes"]:  # not what MyST-NB itself made
+                    node["language"] = "none"
+                elif isinstance(node, nodes.transition):
+                    _become(node, nodes.Text("---"))
+                elif isinstance(node, nodes.image) and "jupyter_execute" not in Path(node["uri"]).parts:  # MyST-NB's folder of figures
+                    _become(node, nodes.literal("", node.get("alt", "")))
+                elif isinstance(node, nodes.reference | addnodes.pending_xref | addnodes.download_reference):
+                    _become(node, *node.children)
+
+
+def _become(node: nodes.Element, *others: nodes.Node) -> None:
+    """Put others in the place of a node, in a paragraph of their own where no text is around it."""
+    inline = isinstance(node.parent, nodes.TextElement)
+    node.replace_self(list(others) if inline else [nodes.paragraph("", "", *others)])
+
+
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Highlighted source of every module, with an anchor at each definition."""
     for path in sorted(LIBRARY.glob("*.py")):
@@ -259,9 +295,11 @@ def _describe_copy(app: Sphinx) -> None:
     copies = {(about.get("profile"), about.get("data")) for about in executed}
     if len(copies) > 1:
         LOGGER.warning("book/executed mixes %s; run `make book` again", sorted(map(str, copies)))
-    beside = "".join(f" with the external test set {name}" for name in sorted({about["external"] for about in executed if "external" in about}))
-    where = "".join(f" This copy shows {data}{beside}, profile “{profile}”." for profile, data in list(copies)[:1] if profile)
-    app.config.html_theme_options["announcement"] = DISCLAIMER.replace("Not for diagnosis", "<strong>Not for diagnosis</strong>") + where
+    second = sorted({str(about["external"]) for about in executed if "external" in about})
+    beside = "".join(f" with the external test set {html_text(name)}" for name in second)
+    where = "".join(f" This copy shows {html_text(data)}{beside}, profile “{html_text(profile)}”." for profile, data in list(copies)[:1] if profile)
+    disclaimer = DISCLAIMER.replace("Not for diagnosis", "<strong>Not for diagnosis</strong>")
+    app.config.html_theme_options["announcement"] = f'{disclaimer}<span class="tex2jax_ignore mathjax_ignore">{where}</span>'
 
 
 def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
@@ -282,6 +320,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("paper", PaperRole())
     app.add_directive("cxr-table", TableDirective)
     app.add_directive("cxr-figure", FigureDirective)
+    app.add_transform(InertOutputs)
     app.connect("builder-inited", _describe_copy)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", _copy_mathjax)

@@ -143,7 +143,7 @@ def external(
         if data is None:
             typer.echo("Whether the runs were trained on any of these images was not looked at; --data FOLDER does.")
         else:
-            typer.echo(second.about())
+            typer.echo(second.about(plain=True))
 
 
 @runs_app.command("export")

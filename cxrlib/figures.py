@@ -22,8 +22,9 @@ MARKERS = "osD^vP"
 
 
 def use_style() -> None:
-    """Set fonts, background and resolution for the figures of a notebook."""
+    """Set fonts, background and resolution for the figures of a notebook; a dollar sign in a text is drawn, not read as mathematics."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    plt.rcParams["text.parse_math"] = False  # names of files, sources and folders are texts from data
     plt.rcParams.update(
         {"figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 110, "figure.constrained_layout.use": True}
         | {"axes.titlesize": 12, "axes.labelsize": 12, "legend.fontsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11}

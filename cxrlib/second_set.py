@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxrlib import markup
 from cxrlib.checksums import WeightsError
 from cxrlib.config import ParameterError, Parameters
 from cxrlib.experiment import Dataset
@@ -56,14 +57,16 @@ class SecondSet:
         ordered = sorted(records, key=lambda record: record.config["seed"])
         return scores_of([unseen(scores(record, store, self.dataset, cache), self.found) for record in ordered])
 
-    def about(self) -> str:
-        """What is in the set, and what was left out and why, in sentences."""
+    def about(self, plain: bool = False) -> str:
+        """What is in the set, and what was left out and why, in sentences of Markdown, or plain ones for a terminal."""
         index = self.dataset.index
         left = unseen(index, self.found)
         kind = "phantoms" if self.dataset.is_phantom else "X-rays"
         classes = " and ".join(f"{(left['label'] == label).sum()} {label}" for label in ("positive", "negative"))
         counts = f"{_count(len(left), 'test image')} of {_count(left['patient_id'].nunique(), 'patient')}, {classes}"
-        text = [f"`{self.name}` ({kind}): {counts}, from the sources {', '.join(sorted(left['source'].unique()))}."]
+        sources = ", ".join(map(markup.visible if plain else markup.text, sorted(left["source"].unique())))
+        name = markup.visible(self.name) if plain else markup.code(self.name)
+        text = [f"{name} ({kind}): {counts}, from the sources {sources}."]
         table = pd.crosstab(left["source"], left["label"])
         text.append(
             f"Guessing of each source its commoner class is right on {table.max(axis=1).sum()} of them, guessing one class for all on "

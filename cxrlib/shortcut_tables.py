@@ -196,6 +196,8 @@ def left_out(evidence: Evidence) -> pd.DataFrame:
         arms = [[members[seed] for seed in seeds] for members in pair]
         held = scored(arms[0], "validation")
         held = held.where(np.array([known.get(file) == source for file in held.files]))
+        if not held.files.size:  # no seed holds out a patient of a rare source
+            continue
         other = scored(arms[1], "left_out")
         place = {file: number for number, file in enumerate(other.files)}
         columns = [place[file] for file in held.files]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cxrlib import metrics, paper
+from cxrlib import markup, metrics, paper
 from cxrlib.estimates import Estimate
 from cxrlib.operating import METRICS, Scores, _members, _patients, mean_metrics
 from cxrlib.statistics import verdict
@@ -22,15 +22,16 @@ def markdown(ours: Mapping[str, Mapping[str, Estimate]], nothing: str = "no runs
     have none.
 
     Args:
-        ours: rows of ours, such as those of :func:`cxrlib.operating.performance`, by what stands in the first column.
+        ours: rows of ours, such as those of :func:`cxrlib.operating.performance`, by what stands in the first column: a
+            text, or Markdown of :mod:`cxrlib.markup`.
         nothing: what to say if there are none.
     """
-    lines = _head(["network", *METRICS])
+    rows = []
     for row in paper.TABLE_1.values():
         implied = metrics.from_counts(**vars(row.counts)) if row.counts else None
-        lines.append(_line([f"{row.network} (paper)", *(_printed(getattr(row, name), name, implied) for name in METRICS)]))
-    lines += [_line([label, *(values[name].percent() for name in METRICS)]) for label, values in ours.items()]
-    return "\n".join(lines if ours else [*lines, _line(["ours", nothing, *[""] * (len(METRICS) - 1)])])
+        rows.append([f"{row.network} (paper)", *(_printed(getattr(row, name), name, implied) for name in METRICS)])
+    rows += [[label, *(values[name].percent() for name in METRICS)] for label, values in ours.items()]
+    return markup.table(_columns(), rows if ours else [*rows, ["ours", nothing, *[""] * (len(METRICS) - 1)]])
 
 
 def _printed(value: float | None, name: str, implied: metrics.Evaluation | None) -> str:
@@ -42,27 +43,23 @@ def _printed(value: float | None, name: str, implied: metrics.Evaluation | None)
     return f"{value:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def _head(columns: list[str]) -> list[str]:
-    return [_line([name.upper() if name in ("ppv", "npv", "auc") else name for name in columns]), "|" + "---|" * len(columns)]
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _columns() -> list[str]:
+    return ["network", *(name.upper() if name in ("ppv", "npv", "auc") else name for name in METRICS)]
 
 
 def drops_markdown(drops: Mapping[str, Mapping[str, Estimate]]) -> str:
     """What :func:`drop` found, in percentage points, a row for each key of ``drops``, and below it how to read them."""
-    shown = [_line([label, *("–" if np.isnan(found[name]) else points(found[name]) for name in METRICS)]) for label, found in drops.items()]
+    rows = [[label, *("–" if np.isnan(found[name]) else points(found[name]) for name in METRICS)] for label, found in drops.items()]
     answers: dict[str, list[str]] = {}
     for label, found in drops.items():
-        answers.setdefault(ANSWERS[verdict(found["auc"])], []).append(label)
+        answers.setdefault(ANSWERS[verdict(found["auc"])], []).append(label if isinstance(label, markup.Inline) else markup.text(label))
     auc = "; ".join(f"{answer} for {', '.join(labels)}" for answer, labels in answers.items())
     explained = (
         "Here minus external, with 95 % intervals: the patients of the two sets are resampled apart and the runs together, so nothing "
         "is paired over images. Accuracy, PPV and NPV also follow the share of positive images, which two sets need not have in common; "
         f"sensitivity, specificity and AUC do not. **AUC:** {auc}."
     )
-    return "\n".join([*_head(["network", *METRICS]), *shown, "", explained])
+    return f"{markup.table(_columns(), rows)}\n\n{explained}"
 
 
 def drop(inside: Scores, outside: Scores, threshold: float = 0.5, resamples: int = 4000, seed: int = 0) -> dict[str, Estimate]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrlib import operating, paper, table1
+from cxrlib import markup, operating, paper, table1
 from cxrlib.operating import METRICS, Scores
 
 
@@ -60,7 +60,7 @@ def test_a_drop_needs_the_same_runs():
 
 def test_the_table_has_the_papers_rows_and_ours():
     row = operating.performance_of(drawn(0, 100, (1.0, 1.2)), resamples=200)
-    lines = table1.markdown({"**random** (here)": row, "**random** (external: clinic)": row}).splitlines()
+    lines = table1.markdown({markup.Inline("**random** (here)"): row, markup.Inline("**random** (external: clinic)"): row}).splitlines()
     assert lines[0] == "| network | accuracy | sensitivity | PPV | specificity | NPV | AUC |"
     assert len(lines) == 2 + len(paper.TABLE_1) + 2
     assert any(line.startswith("| BiT-M (paper) | 96.5 (94.2 to 97.9) | 93.0") and line.endswith("| 99.4 |") for line in lines)
