@@ -24,6 +24,7 @@ test: environment
 
 lint: environment
 	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
 	@$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
 
 environment: $(STAMP)

@@ -27,9 +27,9 @@ sys.path.insert(0, str(ROOT))
 
 import files  # noqa: E402
 
+from cxrlib.experiment.record import code_version  # noqa: E402
 from cxrlib.files import atomic_write  # noqa: E402
 from cxrlib.processes import usable_cores  # noqa: E402
-from cxrlib.records import code_version  # noqa: E402
 
 LAPTOP = {"arch": "resnetv2_laptop", "channels": 1}
 BIT = {"arch": "resnetv2_50x1_bit", "channels": 3}

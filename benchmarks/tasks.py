@@ -33,7 +33,7 @@ def _plain_model(config):
     """The model as timm builds it, in a process whose C library works as it comes."""
     import torch
 
-    from cxrlib import model
+    from cxrlib.model import network as model
 
     model.reuse_memory = model.pool_without_copy = bool  # does nothing
     torch.manual_seed(config.seed)
@@ -72,8 +72,8 @@ def standard_training(folder: str, **settings) -> dict:
     import torch
     from torchvision import transforms
 
-    from cxrlib import sampling
-    from cxrlib.train import learning_rate, mixup_loss
+    from cxrlib.train import sampling
+    from cxrlib.train.finetune import learning_rate, mixup_loss
 
     config = _config(**settings)
     steps = config.schedule[-1]
@@ -104,9 +104,11 @@ def our_training(folder: str, cache: str, **settings) -> dict:
     """The same run by cxrlib, from label file to last step, the cache of resized images included."""
     import torch
 
-    from cxrlib import experiment
-    from cxrlib.model import create_model, resolve_initialisation
-    from cxrlib.train import ImageSet, train
+    from cxrlib.experiment import one_run as experiment
+    from cxrlib.model.network import create_model
+    from cxrlib.train.finetune import train
+    from cxrlib.train.score import ImageSet
+    from cxrlib.weights.resolve import resolve_initialisation
 
     config = _config(**settings, data=Path(folder), cache=Path(cache))
     torch.manual_seed(config.seed)
@@ -124,7 +126,7 @@ def our_training(folder: str, cache: str, **settings) -> dict:
 
 
 def _random_set(count: int, size: int):
-    from cxrlib.train import ImageSet
+    from cxrlib.train.score import ImageSet
 
     images = np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
     return ImageSet(images, np.arange(count) % 2, np.arange(count))
@@ -134,7 +136,7 @@ def _stepper(model, config, inputs):
     """A function that does one optimised step on one resident batch."""
     import torch
 
-    from cxrlib.train import mixup_loss
+    from cxrlib.train.finetune import mixup_loss
 
     labels = torch.arange(len(inputs)).remainder(2).float()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=config.momentum)
@@ -151,8 +153,9 @@ def training_against_compute(rounds: int, **settings) -> dict:
     """Steps of the trainer on cached images, and of compute alone on one batch that stays; in turns, in one process."""
     import torch
 
-    from cxrlib.model import Initialisation, create_model, normalise
-    from cxrlib.train import train
+    from cxrlib.model.network import create_model, normalise
+    from cxrlib.train.finetune import train
+    from cxrlib.weights.source import Initialisation
 
     config = _config(**settings, seed=0)
     model = create_model(config.arch, "random", config.image_channels).train()
@@ -184,8 +187,8 @@ def one_step(kind: str, **settings) -> dict:
     """Seconds of a step on a resident batch with one idea switched on or off, and of the first one."""
     import torch
 
-    from cxrlib import model as models
-    from cxrlib.speed import channels_last
+    from cxrlib.model import network as models
+    from cxrlib.model.memory import channels_last
 
     ideas = kind.split("+")
     config = _config(**settings, seed=0)
@@ -221,7 +224,7 @@ def standard_evaluation(folder: str, **settings) -> dict:
     import torch
     from torchvision import transforms
 
-    from cxrlib.metrics import evaluate
+    from cxrlib.metrics.classifier import evaluate
 
     config = _config(**settings, seed=0)
     model = _plain_model(config).eval()
@@ -241,10 +244,11 @@ def our_evaluation(folder: str, cache: str, **settings) -> dict:
     """The same test set scored from the cache; the median of three evaluations after a first, which fills caches and imports."""
     import torch
 
-    from cxrlib import experiment
-    from cxrlib.metrics import evaluate
-    from cxrlib.model import Initialisation, create_model
-    from cxrlib.train import predict
+    from cxrlib.experiment import one_run as experiment
+    from cxrlib.metrics.classifier import evaluate
+    from cxrlib.model.network import create_model
+    from cxrlib.train.score import predict
+    from cxrlib.weights.source import Initialisation
 
     config = _config(**settings, seed=0, data=Path(folder), cache=Path(cache))
     torch.manual_seed(0)
@@ -263,7 +267,7 @@ def folded_evaluation(batches: int, **settings) -> dict:
     import torch
     from timm.layers import StdConv2d
 
-    from cxrlib.model import create_model, normalise
+    from cxrlib.model.network import create_model, normalise
 
     config = _config(**settings, seed=0)
     model = create_model(config.arch, "random", config.image_channels).eval()
@@ -296,7 +300,7 @@ def pillow_resize(folder: str, size: int, count: int) -> dict:
 def cache_build(folder: str, cache: str, size: int, count: int) -> dict:
     """Build the cache of the first training images; also the memory at the peak, of this process and of its largest worker."""
     from cxrlib import data
-    from cxrlib.cache import ImageCache
+    from cxrlib.data.cache import ImageCache
 
     index = data.read_index(folder)
     index = index[index["split"] == "train"].sort_values("file").iloc[:count]
@@ -311,7 +315,7 @@ def cache_build(folder: str, cache: str, size: int, count: int) -> dict:
 def _cam_inputs(images: int, **settings):
     import torch
 
-    from cxrlib.model import create_model, normalise
+    from cxrlib.model.network import create_model, normalise
 
     config = _config(**settings, seed=0)
     torch.manual_seed(0)
@@ -351,7 +355,7 @@ def our_grad_cam(out: str, images: int, **settings) -> dict:
 
 def one_run(folder: str, cache: str, store: str, **settings) -> dict:
     """One recorded run, and how long after the start of the function its first step was done."""
-    from cxrlib.experiment import run
+    from cxrlib.experiment.one_run import run
 
     stamps: list[float] = []
     started = time.perf_counter()
@@ -361,7 +365,7 @@ def one_run(folder: str, cache: str, store: str, **settings) -> dict:
 
 def sweep_of(folder: str, cache: str, store: str, runs: int, **settings) -> dict:
     """The same runs by one sweep."""
-    from cxrlib.sweep import run_all
+    from cxrlib.experiment.sweep import run_all
 
     configs = [_config(**settings, seed=seed, data=Path(folder), cache=Path(cache), store=Path(store)) for seed in range(runs)]
     started = time.perf_counter()
@@ -373,8 +377,9 @@ def threaded_run(threads: int, **settings) -> dict:
     """Some training steps with a number of threads; started twice at once to see how two runs share two cores."""
     import torch
 
-    from cxrlib.model import Initialisation, create_model
-    from cxrlib.train import train
+    from cxrlib.model.network import create_model
+    from cxrlib.train.finetune import train
+    from cxrlib.weights.source import Initialisation
 
     torch.set_num_threads(threads)
     config = _config(**settings, seed=0)
@@ -389,9 +394,11 @@ def data_costs(folder: str, cache: str, **settings) -> dict:
     """Seconds for index, fingerprint, cache and one epoch of a folder, and the memory at the peak."""
     import torch
 
-    from cxrlib import data, experiment
-    from cxrlib.model import Initialisation, create_model
-    from cxrlib.train import train
+    from cxrlib import data
+    from cxrlib.experiment import one_run as experiment
+    from cxrlib.model.network import create_model
+    from cxrlib.train.finetune import train
+    from cxrlib.weights.source import Initialisation
 
     started = time.perf_counter()
     index = data.read_index(folder)

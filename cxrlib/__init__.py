@@ -1,9 +1,9 @@
 """Executable reproduction of Zhao, Jiang and Qiu (2021), fine-tuning CNNs for COVID-19 detection from chest X-rays.
 
-Rooms: :mod:`~cxrlib.data` (label files), :mod:`~cxrlib.images` (decoding), :mod:`~cxrlib.cache` (resized images),
-:mod:`~cxrlib.phantom` (embedded data), :mod:`~cxrlib.config` (parameters), :mod:`~cxrlib.sampling` (batches),
-:mod:`~cxrlib.model`, :mod:`~cxrlib.train`, :mod:`~cxrlib.experiment` (config in, record out), :mod:`~cxrlib.metrics`,
-:mod:`~cxrlib.explain` (Grad-CAM), :mod:`~cxrlib.figures`, :mod:`~cxrlib.book` (notebooks to pages).
+Rooms, each using only what stands after it: :mod:`~cxrlib.cli` (the door), :mod:`~cxrlib.book` (notebooks to pages), :mod:`~cxrlib.study`
+(parameters, claims, verdicts, figures), :mod:`~cxrlib.experiment` (config in, record out), :mod:`~cxrlib.train`, :mod:`~cxrlib.model` and
+:mod:`~cxrlib.explain` (Grad-CAM), :mod:`~cxrlib.weights`, :mod:`~cxrlib.data` and :mod:`~cxrlib.phantom`, :mod:`~cxrlib.config` and
+:mod:`~cxrlib.metrics`, :mod:`~cxrlib.files` and :mod:`~cxrlib.processes`.
 
 Importing the package imports none of them, so ``cxr --help`` stays quick.
 """
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 # Part of every record's key. Raise it when a change of code changes what a run computes: its batches, its arithmetic, its
 # metrics. Rounding alone does not count, as another processor does not: 1 is the protocol both before and since
-# activations lie in memory with channels last (`cxrlib.speed`), though a record from before differs in the last digits,
+# activations lie in memory with channels last (`cxrlib.model.memory`), though a record from before differs in the last digits,
 # which training can enlarge. A record names its code and its machine.
 PROTOCOL_VERSION = 1
 

@@ -1,5 +1,5 @@
 """``python -m cxrlib`` is the command line ``cxr``; ``accelerate launch -m cxrlib`` too."""
 
-from cxrlib.cli import app
+from cxrlib.cli.main import app
 
 app(prog_name="cxr")

@@ -15,10 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from cxrlib.related import SYSTEMS, is_classical
 
 Mixup = Literal["off", "beta", "fixed"]
 PHANTOM_FOLDER = Path("data/phantom")
@@ -28,7 +25,7 @@ class ParameterError(ValueError):
     """A parameter is wrong; the message says which one and what to change."""
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
+def unknown_name(name: str, known: Iterable[str]) -> str:
     """What to say of a parameter that does not exist, with the nearest one that does."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
@@ -41,7 +38,7 @@ def check_arguments(function: Callable, given: Iterable[str], of: str, apart: tu
     known = [name for name in inspect.signature(function).parameters if name not in apart]
     for name in given:
         if name not in known:
-            raise ParameterError(f"{of}: {_unknown(name, known)}")
+            raise ParameterError(f"{of}: {unknown_name(name, known)}")
 
 
 def _check_schedule(schedule: tuple[int, ...]) -> tuple[int, ...]:
@@ -118,7 +115,7 @@ class Parameters(BaseModel):
     def _sentence(cls, problem: dict[str, Any]) -> str:
         name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            return _unknown(name, cls.model_fields)
+            return unknown_name(name, cls.model_fields)
         message = problem["msg"].removeprefix("Value error, ")
         return f"parameter '{name}' = {problem['input']!r}: {message}" if name else message
 
@@ -168,7 +165,7 @@ class OneSetting(Training):
 
 
 class RunConfig(OneSetting):
-    """One training run: everything that decides its numbers. ``cxrlib.experiment.run`` turns it into a record."""
+    """One training run: everything that decides its numbers. ``cxrlib.experiment.one_run.run`` turns it into a record."""
 
     init: str = Field("random", description="name of an initialisation, or a weights file")
     freeze: bool = Field(False, description="train the head only; the backbone stays as initialised")
@@ -211,253 +208,9 @@ class RunConfig(OneSetting):
         return {name: value for name, value in values.items() if name not in self.ADDED or value != defaults[name].default}
 
 
-class UpstreamStudy(Parameters):
-    """Parameters of notebook 00, upstream data and what transfers."""
-
-    results: Path = Field(Path("results/upstream.parquet"), description="table of records of the transfer study")
-    probes: Path = Field(Path("results/probe.parquet"), description="table of linear probes on real X-rays")
-    seed: Seed = Field(0, description="of the fractals shown")
-    examples: int = Field(8, ge=2, le=12, description="fractal classes shown")
-    inits: tuple[str, ...] = Field(("random", "fractal-s", "fractal-m"), min_length=1, description="what is probed")
-    probe_images: int = Field(128, ge=2, description="training images per class of a linear probe")
-    probe_seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
-    crop: int = Field(48, ge=16, description="size at which layers are probed, in pixels")
+CLASSICAL_PREFIX = "svm:"
 
 
-class Exploration(Parameters):
-    """Parameters of notebook 01, data exploration."""
-
-    seed: Seed = Field(0, description="chooses the example images")
-    examples: int = Field(4, ge=1, le=8, description="example images per class (Figure 1)")
-    duplicate_size: int = Field(32, ge=16, le=256, description="pixels at which near duplicates are sought")
-    duplicate_distance: int = Field(4, ge=0, le=64, description="Hamming distance of 64-bit hashes up to which images are listed")
-    duplicate_correlation: float = Field(0.995, ge=-1, le=1, description="correlation from which near duplicates are listed")
-
-
-class Speed(Parameters):
-    """Parameters of notebook 08, what is fast and how costs grow."""
-
-    results: Path = Field(Path("results/bench.json"), description="what make bench wrote")
-    million: int = Field(1_000_000, ge=1, description="images of the estimate on paper")
-
-
-class RealXrays(Parameters):
-    """Parameters of notebook 09, the study on real X-rays from committed records."""
-
-    results: Path = Field(Path("results/quarter.parquet"), description="table of records of the study")
-    cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks, image by image")
-    lite: Path = Field(Path("results/quarter-lite.parquet"), description="table of records of a network with real ImageNet weights")
-    validation: Path = Field(Path("results/quarter-validation.parquet"), description="table of runs of the grid that held out validation images")
-    trials: Path = Field(Path("results/upstream.parquet"), description="table with the trials for the learning rate, which held some out too")
-    profile: str = Field("quarter", description="profile whose runs the records answer")
-    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
-    prevalences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.01, 0.05, 0.2, 0.5), min_length=1)
-    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval; a p-value is at least 2 in this many")
-
-
-class Study(Parameters):
-    """A grid of runs."""
-
-    workers: int | None = Field(None, ge=1, description="runs at a time; default one per core, or 1 on a GPU")
-
-    def _runs(self, **axes: list) -> list[RunConfig]:
-        """Cross the axes (a list of values, or of dictionaries of values, each) with the shared fields."""
-        shared = {name: getattr(self, name) for name in RunConfig.model_fields if name in type(self).model_fields}
-        combinations = itertools.product(*([(name, value) for value in values] for name, values in axes.items()))
-        runs = []
-        for combination in combinations:
-            chosen: dict[str, Any] = {}
-            for name, value in combination:
-                chosen |= value if isinstance(value, dict) else {name: value}
-            runs.append(RunConfig.parse(shared | chosen))
-        return runs
-
-
-class Sensitivity(Study, Training):
-    """Parameters of notebook 02, section 4.1 and Figure 4."""
-
-    inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
-    resolutions: tuple[Resolution, ...] = Field(((160, 128), (256, 224), (448, 384), (512, 480)), min_length=1)
-    schedules: tuple[Schedule, ...] = Field(
-        ((100, 200, 300, 400, 500), (500, 1500, 3000, 4500, 10000), (500, 6000, 12000, 18000, 20000)), min_length=1
-    )
-    mixups: tuple[Mixup, ...] = Field(("off", "beta"), min_length=1)
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-
-    def runs(self) -> list[RunConfig]:
-        """The grid of Figure 4: resolutions x schedules x mixups x initialisations x seeds."""
-        resolutions = [{"resize": resize, "crop": crop} for resize, crop in self.resolutions]
-        return self._runs(
-            resolution=resolutions, schedule=self.schedules, mixup=self.mixups, init=self.inits, seed=self.seeds
-        )
-
-
-class Performance(Study, OneSetting):
-    """Parameters of notebook 03, section 4.2: Table 1, Figures 5 and 6."""
-
-    inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
-    external: Path | None = Field(None, description="another folder in the COVIDx layout, as a second test set")
-    external_labels: Path | None = Field(None, description="folder with the label file of 'external', if not beside its images")
-
-    def runs(self) -> list[RunConfig]:
-        """One run per initialisation and seed."""
-        return self._runs(init=self.inits, seed=self.seeds)
-
-
-class DataSize(Study, OneSetting):
-    """Parameters of notebook 04, section 4.3 and Figure 7."""
-
-    inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
-    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((32, 64, 128, 256, 512), min_length=1, description="images per class")
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-
-    def runs(self) -> list[RunConfig]:
-        """Every size and the full set (``images_per_class`` null), initialisation and seed."""
-        return self._runs(images_per_class=[*self.sizes, None], init=self.inits, seed=self.seeds)
-
-
-class GradCam(Study, OneSetting):
-    """Parameters of notebook 05, section 4.4 and Figure 8."""
-
-    init: str = "bit-m"
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    target_layer: str | None = Field(None, description="module name; null means the last feature map before pooling")
-    examples: int = Field(2, ge=1, le=6, description="test images shown per class")
-
-    def runs(self) -> list[RunConfig]:
-        """One run per seed."""
-        return self._runs(init=[self.init], seed=self.seeds)
-
-
-class Shortcuts(Study, OneSetting):
-    """Parameters of notebook 06, disease or data source? What is null is derived by :func:`cxrlib.shortcuts.derived`."""
-
-    init: str = "bit-m"
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    regions: tuple[Region, ...] | None = Field(None, description="what networks see; null: whole, centre, frame, and lungs where there are masks")
-    centre_share: float = Field(CENTRE_SHARE, gt=0, lt=1, description="side of the central square as a share of the image's")
-    masks: Path | None = Field(None, description="folder of lung masks, SPLIT/STEM.png; default DATA/masks/lungs")
-    leave_out: tuple[str, ...] | None = Field(None, description="sources left out of training, one at a time; null: derived from the data")
-    sources: tuple[str, str] | tuple[()] | None = Field(None, description="two sources to tell apart, or []; null: derived from the data")
-    within: Literal["positive", "negative"] | None = Field(None, description="class in which the sources are told apart")
-    held_out: float = Field(0.3, gt=0, lt=0.9, description="share of training patients held out where sources are compared")
-    results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
-    profile: str = Field("quarter", description="profile whose runs those records answer")
-    files: Path = Field(Path("results/files.parquet"), description="sources and sizes of the real image files")
-    cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks on real X-rays")
-    confounding: Path = Field(Path("results/confounding.parquet"), description="records on phantoms with confounded sources")
-    external: Path | None = Field(None, description="another folder of images, scored by the runs of this page")
-    external_labels: Path | None = Field(None, description="folder with the label files of 'external', if not in it")
-    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater")
-    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
-
-    def runs(self) -> list[RunConfig]:
-        """Each region; each source left out, beside nothing left out with the same patients held out; two sources told apart.
-
-        What is still null is not among them, but for the whole image.
-        """
-        nothing: dict[str, Any] = {"region": "whole", "leave_out": None, "sources": None, "within": None}
-        arms = [nothing | {"region": region} for region in self.regions or ("whole",)]
-        if self.leave_out:
-            arms += [nothing | {"leave_out": source, "validation_fraction": self.held_out} for source in (None, *self.leave_out)]
-        if self.sources:
-            arms.append(nothing | {"sources": self.sources, "within": self.within, "validation_fraction": self.held_out})
-        return self._runs(arm=arms, init=[self.init], seed=self.seeds)
-
-
-class RelatedWork(Study, OneSetting):
-    """Parameters of notebook 07: the systems of the paper's section 2 on the same data, steps and crops."""
-
-    DECIDED: ClassVar[dict[str, str]] = dict.fromkeys(("arch", "image_channels", "base_lr", "mixup"), "each system (cxrlib.related)")
-    systems: tuple[str, ...] = Field(tuple(SYSTEMS), description="names of cxrlib.related.SYSTEMS")
-    start: Literal["random", "imagenet"] = Field("random", description="where fine-tuned backbones start; ImageNet weights need the hub")
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
-    results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
-    profile: str = Field("quarter", description="profile whose runs those records answer")
-    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
-
-    @model_validator(mode="after")
-    def _systems_exist(self) -> Self:
-        for name in self.systems:
-            if name not in SYSTEMS:
-                raise ValueError(f"systems: {_unknown(name, SYSTEMS)}".replace("parameter", "system"))
-        return self
-
-    def runs(self) -> list[RunConfig]:
-        """Every system and seed. A support vector machine takes no steps, so it has one schedule whatever the others have."""
-        return [run for name in self.systems for run in self.runs_of(name)]
-
-    def runs_of(self, name: str) -> list[RunConfig]:
-        """The runs of one system, one for each seed."""
-        system = SYSTEMS[name]
-        init = system.init or (system.imagenet if self.start == "imagenet" and system.imagenet else "random")
-        values: dict[str, Any] = {"arch": system.arch, "init": init, "image_channels": system.image_channels}
-        values |= {"base_lr": system.base_lr, "mixup": system.mixup}
-        if system.size:
-            values |= {"resize": system.size, "crop": system.size}
-        if is_classical(system.arch):
-            values |= {"resize": system.size or self.crop, "schedule": (0, 1), "eval_every": 1, "batch_size": 2, "accumulation_steps": 1, "flip": False}
-        return self._runs(system=[values], seed=self.seeds)
-
-
-STUDIES: dict[str, type[Parameters]] = {
-    "00_upstream": UpstreamStudy,
-    "01_data_exploration": Exploration,
-    "02_hyperparameter_sensitivity": Sensitivity,
-    "03_test_performance": Performance,
-    "04_data_size": DataSize,
-    "05_grad_cam": GradCam,
-    "06_shortcuts": Shortcuts,
-    "07_related_work": RelatedWork,
-    "08_speed": Speed,
-    "09_real_xrays": RealXrays,
-}
-
-
-class Profile(BaseModel):
-    """A parameter set for the whole book, read from ``profiles/NAME.yaml``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    description: str
-    phantom: dict[str, Any] = Field(default_factory=dict, description="arguments of cxrlib.phantom.generate")
-    common: dict[str, Any] = Field(default_factory=dict, description="parameters of every notebook that declares them")
-    notebooks: dict[str, dict[str, Any]] = Field(default_factory=dict, description="parameters of one notebook each")
-
-    @classmethod
-    def load(cls, name: str, folder: Path = Path("profiles")) -> Self:
-        """Read and validate ``folder/name.yaml``, and every notebook's parameters with it.
-
-        Raises:
-            ParameterError: unknown profile, unreadable YAML, unknown notebook or parameter.
-        """
-        path = folder / f"{name}.yaml"
-        if not path.is_file():
-            raise ParameterError(f"no profile '{name}'; there are: {', '.join(sorted(p.stem for p in folder.glob('*.yaml')))}")
-        try:
-            profile = cls(**(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
-        except (yaml.YAMLError, ValidationError, TypeError) as error:
-            raise ParameterError(f"{path}: {error}") from None
-        for notebook in profile.notebooks:
-            if notebook not in STUDIES:
-                raise ParameterError(f"{path}: no notebook '{notebook}'; there are: {', '.join(STUDIES)}")
-        unknown = [key for key in profile.common if not any(key in study.model_fields for study in STUDIES.values())]
-        if unknown:
-            raise ParameterError(f"{path}: common: no notebook has the parameter '{unknown[0]}'")
-        for notebook in STUDIES:
-            try:
-                profile.parameters(notebook)
-            except ParameterError as error:
-                raise ParameterError(f"{path}: {notebook}: {error}") from None
-        return profile
-
-    def parameters(self, notebook: str, **overrides: Any) -> dict[str, Any]:
-        """Parameters of one notebook: the common ones it has, then its own, then ``overrides``; validated."""
-        study = STUDIES[notebook]
-        values = {key: value for key, value in self.common.items() if key in study.model_fields and key not in study.DECIDED}
-        values |= self.notebooks.get(notebook, {}) | overrides
-        study.parse(values)
-        return values
+def is_classical(arch: str) -> bool:
+    """Whether ``arch`` names a support vector machine on features, see :mod:`cxrlib.model.machine`."""
+    return arch.startswith(CLASSICAL_PREFIX)

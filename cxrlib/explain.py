@@ -20,7 +20,7 @@ def default_target_layer(model: nn.Module, images: torch.Tensor) -> str:
     leave out the identity path.
 
     Args:
-        model: a timm model, as from ``cxrlib.model.create_model``.
+        model: a timm model, as from ``cxrlib.model.network.create_model``.
         images: one normalised image is enough, shape (N, C, H, W).
 
     Raises:

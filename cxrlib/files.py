@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import tempfile
@@ -54,3 +56,15 @@ def safetensors_bytes(tensors: dict, metadata: dict[str, str]) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
     return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, computed once for as long as its size and time of change stay the same."""
+    about = path.stat()
+    return _file_digest(path.resolve(), about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _file_digest(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from cxrlib.config import Performance
-from cxrlib.records import Record, all_records
-from cxrlib.sweep import run_all
+from cxrlib.experiment.record import Record, all_records
+from cxrlib.experiment.sweep import run_all
+from cxrlib.study.parameters import Performance
 
 PARTS = ("scheduler", "worker-0", "worker-1", "driver")
 
@@ -152,7 +152,7 @@ class Chaos:
 
 def soak(kills: int, runs: int, seed: int) -> dict[str, int]:
     """``kills`` random SIGKILLs while a sweep of ``runs`` runs goes on, then the comparison with a sequential sweep."""
-    from conftest import write_folder
+    from common import write_folder
 
     generator = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:

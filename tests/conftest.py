@@ -3,32 +3,12 @@
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from common import write_folder
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def write_folder(folder: Path, train: int = 12, test: int = 6, size: int = 48, seed: int = 0) -> Path:
-    """A folder in the COVIDx layout: noise, with a bright disc in positive images. Each patient has two images."""
-    generator = np.random.default_rng(seed)
-    yy, xx = np.mgrid[:size, :size]
-    for split, count in (("train", train), ("test", test)):
-        (folder / split).mkdir(parents=True)
-        lines = []
-        for label in ("negative", "positive"):
-            for number in range(count):
-                image = generator.normal(90, 20, (size, size))
-                if label == "positive":
-                    image += 90 * (np.hypot(yy - generator.integers(14, size - 14), xx - generator.integers(14, size - 14)) < 9)
-                name = f"{split}-{label}-{number}.png"
-                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / split / name)
-                lines.append(f"{split}{label}{number // 2} {name} {label} made")
-        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-from pathlib import Path
 
 import pytest
+from common import ROOT
 
-from cxrlib.config import STUDIES, DataSize, ParameterError, Performance, Profile, RunConfig, Sensitivity
+from cxrlib.config import ParameterError, RunConfig
+from cxrlib.study.parameters import STUDIES, DataSize, Performance, Profile, Sensitivity
 
 
 def test_defaults_are_the_papers():
@@ -61,7 +62,7 @@ def test_identity_leaves_out_what_does_not_change_numbers(tmp_path):
     assert RunConfig(mixup="off", mixup_value=0.1).identity() == RunConfig(mixup="off", mixup_value=0.2).identity()
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in Path(__file__).parent.parent.glob("profiles/*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in ROOT.glob("profiles/*.yaml")))
 def test_profiles_are_valid_for_every_notebook(name):
     profile = Profile.load(name)
     for notebook in STUDIES:

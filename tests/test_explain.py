@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from cxrlib import explain
-from cxrlib.model import LAPTOP, create_model
+from cxrlib.model.network import LAPTOP, create_model
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOOL = Path(__file__).parent.parent / "tools" / "locked.py"
+from common import ROOT
+
+TOOL = ROOT / "tools" / "locked.py"
 ONE_AT_A_TIME = (
     "import os, sys, time\n"
     "for _ in range(3):\n"

@@ -1,0 +1,269 @@
+"""From notebooks to pages: prepare data, execute with papermill, render with Jupyter Book, check that nothing is fetched.
+
+``build`` is what ``make book`` calls. The pages are made in a working folder and moved into place only when the build had no
+warning and no page asks for anything from outside, so an old book is never replaced by a broken one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html.parser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxrlib.book.notebooks import LIBRARY, BookError, execute, folder_state, minutes, package_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+LOADING_ATTRIBUTES = {"src", "srcset", "data", "poster", "background", "xlink:href"}
+LOADING_LINKS = {"stylesheet", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "icon", "shortcut", "manifest"}
+REMOTE = re.compile(r"(?:https?:)?//[\w.-]+\.\w", re.IGNORECASE)
+REMOTE_STYLE = re.compile(r"(?:@import\s+|url\()\s*['\"]?\s*((?:https?:)?//[^'\")\s;]+)", re.IGNORECASE)
+REMOTE_SCRIPT = re.compile(r"['\"]((?:https?:)?//[^'\"\s]+\.(?:m?js|css|json|woff2?|wasm)(?:\?[^'\"]*)?)['\"]", re.IGNORECASE)
+
+
+class _RequestFinder(html.parser.HTMLParser):
+    """Collects what a browser would fetch from another host when it shows the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self._inside = tag if tag in ("script", "style") else ""
+        loading = [name for name in values if name in LOADING_ATTRIBUTES]
+        if tag == "link" and LOADING_LINKS & set(values.get("rel", "").lower().split()):
+            loading.append("href")
+        if tag in ("image", "use"):
+            loading.append("href")
+        if tag == "meta" and values.get("http-equiv", "").lower() == "refresh":
+            loading.append("content")
+        for name in loading:
+            # A data: address carries its content; an XML namespace in it is no request.
+            address = values.get(name, "")
+            if not address.startswith("data:") and REMOTE.search(address):
+                self.found.append(f"<{tag} {name}={address[:120]}>")
+        self.found += REMOTE_STYLE.findall(values.get("style", ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "style":
+            self.found += REMOTE_STYLE.findall(data)
+        elif self._inside == "script":
+            self.found += REMOTE_SCRIPT.findall(data)
+
+
+def external_requests(html_folder: Path) -> list[str]:
+    """What the pages, style sheets and drawings in a built folder would fetch from another host.
+
+    Links that a reader may click do not count. Scripts in files are not read: they are those of the pinned theme, and the
+    book is also opened in a browser without network by the tests.
+
+    Args:
+        html_folder: folder with HTML files, searched with all folders in it.
+
+    Returns:
+        One ``file: address`` line per request, sorted; empty if the folder is self-contained.
+    """
+    found = []
+    for path in sorted(Path(html_folder).rglob("*")):
+        if path.suffix in (".html", ".svg"):
+            finder = _RequestFinder()
+            finder.feed(path.read_text(encoding="utf-8", errors="replace"))
+            requests = finder.found
+        elif path.suffix == ".css":
+            requests = REMOTE_STYLE.findall(path.read_text(encoding="utf-8", errors="replace"))
+        else:
+            continue
+        found += [f"{path.relative_to(html_folder).as_posix()}: {request}" for request in requests]
+    return sorted(found)
+
+
+class _Stages:
+    """Wall time per stage, printed as a table at the end."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        print(f"{name} …", flush=True)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+    def table(self) -> str:
+        width = max(map(len, self.seconds))
+        rows = [f"  {name:<{width}}  {minutes(seconds):>6}" for name, seconds in self.seconds.items()]
+        return "\n".join([*rows, f"  {'total':<{width}}  {minutes(sum(self.seconds.values())):>6}"])
+
+
+def _prepare_data(profile: str, data: Path | None, root: Path) -> tuple[str, dict[str, str]]:
+    """Path to inject into the notebooks, and the state of that folder; makes the phantoms if no folder was given."""
+    if data is not None:
+        if not (root / data).is_dir():
+            raise BookError(f"DATA: there is no folder '{data}'; give a folder in the COVIDx layout (see README, Real data)")
+        return str(data), {str(root / data): folder_state(root / data)}
+    from cxrlib.study.plan import make_phantoms
+
+    folder = make_phantoms(profile, root)
+    return str(folder), {str(root / folder): folder_state(root / folder)}
+
+
+def _check_external(external: Path, root: Path) -> None:
+    """BookError in a sentence if a folder cannot be a second test set."""
+    from cxrlib.data.folder import read_index
+    from cxrlib.data.labels import DataError
+
+    try:
+        read_index(root / external, splits=("test",))
+    except DataError as error:
+        raise BookError(f"EXTERNAL: {error}") from None
+
+
+def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
+    """SHA-256 of every file that a parameter of a notebook names, such as a table of committed records."""
+    from cxrlib.study.parameters import STUDIES
+
+    values = {name: field.default for name, field in STUDIES[notebook].model_fields.items()} | parameters
+    paths = [root / value for value in values.values() if isinstance(value, str | Path)]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+
+
+def _book_state(root: Path) -> str:
+    """SHA-256 of every source of the pages: configuration, text, executed notebooks, page extension, versions."""
+    digest = hashlib.sha256(repr(package_versions()).encode())
+    sources = [root / "_config.yml", root / "_toc.yml", *_page_sources(root), *sorted(root.glob("profiles/*"))]
+    for path in [*sources, *sorted(LIBRARY.rglob("*.py"))]:
+        if path.is_file():
+            digest.update(os.path.relpath(path, root).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _page_sources(root: Path) -> list[Path]:
+    """Files under ``book/`` that were written by hand, and the executed notebooks."""
+    made = root / "book" / "executed" / "figures"
+    return [path for path in sorted((root / "book").rglob("*")) if made not in path.parents]
+
+
+def _render(root: Path, pages: Path, force: bool) -> bool:
+    """Build the pages if their sources changed; True if they were built."""
+    state, marker = _book_state(root), pages.parent / f".{pages.name}.state"
+    if not force and (pages / "index.html").is_file() and marker.is_file() and marker.read_text() == state:
+        return False
+    work, log = root / ".cache" / "book" / "build", root / ".cache" / "book" / "build.log"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    start = "from jupyter_book.cli.main import main; main()"  # this interpreter's, whatever is on PATH
+    command = [sys.executable, "-c", start, "build", "book", "--config", "_config.yml", "--toc", str(root / "_toc.yml")]
+    command += ["--path-output", str(work), "--all", "-W", "--keep-going", "-n", "-q"]
+    with log.open("w", encoding="utf-8") as stream:
+        environment = os.environ | {"PYTHONHASHSEED": "0"}
+        status = subprocess.run(command, cwd=root, stdout=stream, stderr=subprocess.STDOUT, env=environment).returncode
+    built = work / "_build" / "html"
+    lines = re.sub(r"\x1b\[[\d;]*m", "", log.read_text(encoding="utf-8")).splitlines()
+    warnings = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)]
+    if status or warnings or not (built / "index.html").is_file():
+        raise BookError("\n".join([f"the pages were not built; the whole log is {log}", *(warnings[:40] or lines[-15:])]))
+    requests = external_requests(built)
+    if requests:
+        raise BookError("\n".join(["the pages would fetch from outside, which must never happen:", *requests[:40]]))
+    pages.parent.mkdir(parents=True, exist_ok=True)
+    marker.unlink(missing_ok=True)
+    shutil.rmtree(pages, ignore_errors=True)
+    os.replace(built, pages)
+    marker.write_text(state)
+    shutil.rmtree(work, ignore_errors=True)
+    return True
+
+
+def build(
+    profile: str = "demo",
+    data: Path | None = None,
+    force: bool = False,
+    root: Path | None = None,
+    external: Path | None = None,
+) -> Path:
+    """Make the book of one profile on one data folder and print where it is and where the time went.
+
+    Args:
+        profile: name of a file in ``profiles/``, without ``.yaml``.
+        data: folder in the COVIDx layout; by default phantoms are generated. A path that is not absolute starts at ``root``.
+        force: execute every notebook and render every page, changed or not.
+        root: repository root; by default the working directory.
+        external: folder in the COVIDx layout whose test split becomes a second test set, for the notebooks that take one;
+            a relative path starts at ``root``.
+
+    Returns:
+        First page: ``_build/html/index.html`` for the demo on phantoms, ``_build/<profile>-<data>/index.html`` for any
+        other, and ``_build/<profile>-<data>-with-<external>/index.html`` with an external set.
+
+    Raises:
+        BookError: with a sentence for the user. ``cxrlib.config.ParameterError`` for a faulty profile.
+    """
+    from filelock import FileLock
+
+    from cxrlib.study.parameters import STUDIES, Profile
+
+    root = (root or Path.cwd()).resolve()
+    if not (root / "_toc.yml").is_file():
+        raise BookError(f"{root} holds no _toc.yml; run this from the root of the repository")
+    chosen = Profile.load(profile, root / "profiles")
+    if external is not None:
+        _check_external(external, root)
+    stages = _Stages()
+    lock = root / ".cache" / "book" / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with _waiting(FileLock(lock)):
+        with stages.stage("data"):
+            folder, states = _prepare_data(profile, data, root)
+        about = {"profile": profile, "data": "phantoms" if data is None else Path(folder).resolve().name}
+        templates = sorted((root / "notebooks").glob("*.ipynb"))
+        for template in templates:
+            with stages.stage(f"notebook {template.stem}"):
+                given = {"external": str(external)} if external is not None and "external" in STUDIES[template.stem].model_fields else {}
+                parameters = chosen.parameters(template.stem, data=folder, **given)
+                destination = root / "book" / "executed" / template.name
+                inputs, copy = states | file_states(template.stem, parameters, root), about
+                if parameters.get("external") is not None:
+                    second = root / parameters["external"]
+                    inputs, copy = inputs | {str(second): folder_state(second)}, about | {"external": second.resolve().name}
+                if not execute(template, destination, parameters, inputs, copy, root, force):
+                    print("  nothing changed")
+        default = profile == "demo" and data is None and external is None
+        beside = "" if external is None else f"-with-{(root / external).resolve().name}"
+        pages = root / "_build" / ("html" if default else f"{profile}-{about['data']}{beside}")
+        with stages.stage("pages"):
+            if not _render(root, pages, force):
+                print("  nothing changed")
+    print(f"\nTime\n{stages.table()}\n\nOpen {pages / 'index.html'}")
+    return pages / "index.html"
+
+
+@contextmanager
+def _waiting(lock) -> Iterator[None]:
+    """Hold the lock of the checkout; say so if another build has it."""
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print("another build is running in this checkout; waiting for it …", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

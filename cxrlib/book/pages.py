@@ -1,0 +1,341 @@
+"""Sphinx extension of the book: roles and tables that keep the pages true, and the parts that keep them offline.
+
+==============================  =====================================================================================
+``{cxr}`train.finetune.learning_rate```  link to that function in the highlighted source, which becomes part of the book
+``{paper}`NAME[key].x:.1f```    a value of :mod:`cxrlib.study.paper`, see :func:`paper_value`
+``{cxr-table} choices``         what the paper leaves open, from :mod:`cxrlib.study.claims`
+``{cxr-figure} NOTEBOOK NAME``  a figure of an executed notebook, on another page
+``{cxr-table} initialisations`` where weights come from, from :mod:`cxrlib.weights.resolve`
+``{cxr-table} executions``      notebooks, profile, data and execution time of this copy
+``{cxr-table} plan``            what the paper's grid costs, from :mod:`cxrlib.study.plan`
+``{cxr-table} profiles``        the files in ``profiles/``
+``{cxr-table} versions``        Python and the direct dependencies
+==============================  =====================================================================================
+
+A name that does not exist is a Sphinx warning, so the build with ``-W`` fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import contextlib
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.directives.patches import Figure
+from sphinx.errors import ExtensionError
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from cxrlib import DISCLAIMER
+from cxrlib.book.notebooks import LIBRARY, minutes, package_versions
+from cxrlib.files import atomic_write
+from cxrlib.markup import html_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sphinx.application import Sphinx
+
+LOGGER = logging.getLogger(__name__)
+
+
+def module_file(module: str) -> Path:
+    """Where a module of cxrlib such as ``train.finetune`` lies, whether there is one or not."""
+    return LIBRARY.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """``train.finetune.learning_rate`` as module and name in it; the name is empty if all of it is a module."""
+    parts = text.split(".")
+    for count in range(len(parts), 1, -1):
+        if module_file(".".join(parts[:count])).is_file():
+            return ".".join(parts[:count]), ".".join(parts[count:])
+    return parts[0], ".".join(parts[1:])
+
+
+@functools.cache
+def definitions(module: str) -> dict[str, int]:
+    """Line of every function, class, method and constant of a module of cxrlib, such as ``train.finetune``; empty if there is none."""
+    path = module_file(module)
+    found: dict[str, int] = {}
+    if not path.is_file():
+        return found
+
+    def visit(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found[prefix + node.name] = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                if isinstance(node, ast.ClassDef):
+                    visit(node.body, f"{prefix}{node.name}.")
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found.update({prefix + t.id: node.lineno for t in targets if isinstance(t, ast.Name)})
+
+    visit(ast.parse(path.read_text(encoding="utf-8")).body, "")
+    return found
+
+
+def home_of(module: str, name: str) -> str:
+    """The module of cxrlib that defines ``module.name``: itself, or the one that it imports the name from."""
+    path = module_file(module)
+    if name in definitions(module) or not path.is_file():
+        return module
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cxrlib."):
+            if name.partition(".")[0] in {alias.asname or alias.name for alias in node.names}:
+                return home_of(node.module.removeprefix("cxrlib."), name)
+    return module
+
+
+class SourceRole(SphinxRole):
+    """Link to a definition in the highlighted source."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        module, name = split_name(self.text)
+        module = home_of(module, name)
+        if not module_file(module).is_file() or (name and name not in definitions(module)):
+            LOGGER.warning("there is no cxrlib.%s", self.text, location=self.get_location())
+        address = self.env.app.builder.get_relative_uri(self.env.docname, f"source/{module}")
+        label = nodes.literal("", f"cxrlib.{self.text}", classes=["cxr-source"])
+        return [nodes.reference("", "", label, refuri=f"{address}#{name}" if name else address, internal=True)], []
+
+
+PAPER_VALUE = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)(?:\[(?P<key>[^\[\]{}]+)\])?(?:\[(?P<count>\d+)\])?(?P<fields>(?:\.[a-z][a-z_]*)*)(?::(?P<format>,|\.\df))?")
+
+
+def paper_value(text: str) -> str:
+    """A number of :mod:`cxrlib.study.paper` as text, such as ``TABLE_1[BiT-M].accuracy:.1f``.
+
+    Looked up step by step: a public constant, a key of it, fields of its data classes. Nothing else can be reached.
+
+    Raises:
+        LookupError: if the text has another form or names nothing; the message says what.
+    """
+    match = PAPER_VALUE.fullmatch(text)
+    if match is None:
+        raise LookupError("it is not NAME[KEY].FIELD:FORMAT")
+    value = vars(importlib.import_module("cxrlib.study.paper"))[match["name"]]
+    for key in (match["key"], match["count"] and int(match["count"])):
+        value = value if key is None else value[key]
+    for field in filter(None, match["fields"].split(".")):
+        if not dataclasses.is_dataclass(value) or field not in {f.name for f in dataclasses.fields(value)}:
+            raise LookupError(f"there is no field '{field}'")
+        value = getattr(value, field)
+    if not isinstance(value, str | int | float):
+        raise LookupError("it is not a single value")
+    return format(value, match["format"] or "")
+
+
+class PaperRole(SphinxRole):
+    """A published number, read from cxrlib.study.paper when the page is built."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        try:
+            text = paper_value(self.text)
+        except (LookupError, TypeError, ValueError) as error:
+            LOGGER.warning("cxrlib.study.paper has no %s (%s)", self.text, error, location=self.get_location())
+            text = "?"
+        return [nodes.Text(text)], []
+
+
+def _executed(book: Path) -> dict[str, dict[str, Any]]:
+    """What every executed notebook says of itself."""
+    found = {}
+    for path in sorted(book.glob("executed/*.ipynb")):
+        found[path.stem] = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("cxr", {})
+    return found
+
+
+def _execution_rows(root: Path) -> list[list[str]]:
+    rows = [["Notebook", "Profile", "Data", "Execution (min:s)"]]
+    for name, about in _executed(root / "book").items():
+        data = about.get("data", "?") + (f", external {about['external']}" if "external" in about else "")
+        rows.append([name, about.get("profile", "?"), data, minutes(about.get("seconds", 0))])
+    return rows
+
+
+def _profile_rows(root: Path) -> list[list[str]]:
+    rows = [["Profile", "What it is for"]]
+    for path in sorted(root.glob("profiles/*.yaml")):
+        rows.append([path.stem, str(yaml.safe_load(path.read_text(encoding="utf-8")).get("description", ""))])
+    return rows
+
+
+def _version_rows(root: Path) -> list[list[str]]:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    direct = [re.match(r"[\w.-]+", requirement)[0].lower() for requirement in project["dependencies"]]
+    versions = package_versions()
+    return [["Package", "Version"], *([name, versions.get(name, "not installed")] for name in ["python", *direct])]
+
+
+def _choice_rows(_: Path) -> list[list[str]]:
+    from cxrlib.study.claims import CHOICES
+
+    rows = [["Topic", "The paper", "Our choice", "Parameter"]]
+    return rows + [[c.topic, f"{c.paper} (§{c.section})", c.choice, c.parameter or "–"] for c in CHOICES]
+
+
+def _initialisation_rows(_: Path) -> list[list[str]]:
+    from cxrlib.weights.registry import table
+
+    return table()
+
+
+def _plan_rows(root: Path) -> list[list[str]]:
+    from cxrlib.study.plan import plan
+
+    with contextlib.chdir(root):
+        table = plan("paper", throughput=100.0).assign(flops=lambda runs: runs["training_flops"] + runs["evaluation_flops"])
+    rows = [["Crop (px)", "Runs", "Optimiser steps", "Training images", "PFLOP", "GPU-hours"]]
+    groups = [*table.groupby("crop"), ("all", table)]
+    for crop, part in groups:
+        counts = [f"{part[name].sum():,.0f}" for name in ("steps", "training_images")]
+        rows.append([str(crop), str(len(part)), *counts, f"{part['flops'].sum() / 1e15:,.0f}", f"{part['hours'].sum():.1f}"])
+    return rows
+
+
+class TableDirective(SphinxDirective):
+    """A table made from files when the page is built."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        book = Path(self.env.srcdir)
+        makers = {
+            "choices": _choice_rows,
+            "initialisations": _initialisation_rows,
+            "executions": _execution_rows,
+            "plan": _plan_rows,
+            "profiles": _profile_rows,
+            "versions": _version_rows,
+        }
+        if self.arguments[0] not in makers:
+            raise self.error(f"no table '{self.arguments[0]}'; there are: {', '.join(makers)}")
+        header, *body = makers[self.arguments[0]](book.parent)
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in header), cols=len(header))
+        group += nodes.thead("", self._row(header))
+        group += nodes.tbody("", *(self._row(row) for row in body))
+        self.env.note_reread()
+        return [nodes.table("", group, classes=["colwidths-auto"])]
+
+    @staticmethod
+    def _row(texts: list[str]) -> nodes.row:
+        return nodes.row("", *(nodes.entry("", nodes.paragraph("", text)) for text in texts))
+
+
+class FigureDirective(Figure):
+    """A figure of an executed notebook, by its ``mystnb.figure`` name, for a page other than its own."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        book = Path(self.state.document.settings.env.srcdir)
+        notebook, name = self.arguments
+        for cell in json.loads((book / "executed" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]:
+            if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") != name:
+                continue
+            drawings = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
+            if drawings:
+                picture = Path("executed", "figures", f"{name}.png")
+                atomic_write(book / picture, base64.b64decode(drawings[-1]))
+                self.arguments[:] = [f"/{picture.as_posix()}"]
+                return super().run()
+        raise self.error(f"notebook {notebook} has no figure '{name}'")
+
+
+class InertOutputs(SphinxTransform):
+    """What a cell printed is text, tables and the figures it drew: raw HTML, links and other pictures become text.
+
+    The second wall behind :mod:`cxrlib.markup`, for a text that was not escaped. Before it, outputs in Markdown are read
+    by a parser that knows no roles, directives, mathematics or templates (``nb_render_markdown_format`` in ``_config.yml``).
+    """
+
+    default_priority = 10  # before pictures and downloads are collected, links resolved and quotes made curly
+
+    def apply(self, **options: Any) -> None:
+        for output in self.document.findall(nodes.Element):
+            if not {"cell_output", "pasted-text"} & set(output.get("classes", [])):
+                continue
+            output["support_smartquotes"] = False
+            for node in list(output.findall(nodes.Element)):
+                if isinstance(node, nodes.raw):
+                    _become(node, nodes.literal("", node.astext()))
+                elif isinstance(node, nodes.literal_block) and "output" not in node["classes"]:  # not what MyST-NB itself made
+                    node["language"] = "none"
+                elif isinstance(node, nodes.transition):
+                    _become(node, nodes.Text("---"))
+                elif isinstance(node, nodes.image) and "jupyter_execute" not in Path(node["uri"]).parts:  # MyST-NB's folder of figures
+                    _become(node, nodes.literal("", node.get("alt", "")))
+                elif isinstance(node, nodes.reference | addnodes.pending_xref | addnodes.download_reference):
+                    _become(node, *node.children)
+
+
+def _become(node: nodes.Element, *others: nodes.Node) -> None:
+    """Put others in the place of a node, in a paragraph of their own where no text is around it."""
+    inline = isinstance(node.parent, nodes.TextElement)
+    node.replace_self(list(others) if inline else [nodes.paragraph("", "", *others)])
+
+
+def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Highlighted source of every module, with an anchor at each definition."""
+    for path in sorted(LIBRARY.rglob("*.py")):
+        module = ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
+        lines = app.builder.highlighter.highlight_block(path.read_text(encoding="utf-8"), "python").splitlines()
+        before, after = lines[0].split("<pre>", 1)
+        lines[0] = after
+        for name, line in definitions(module).items():
+            lines[line - 1] = f'<span id="{name}"></span>{lines[line - 1]}'
+        body = f"<h1>cxrlib.{module}</h1>\n{before}<pre>" + "\n".join(lines)
+        yield f"source/{module}", {"title": f"cxrlib.{module}", "body": body, "parents": []}, "page.html"
+
+
+def _describe_copy(app: Sphinx) -> None:
+    """Say on every page which profile and data this copy shows; refuse a mixture of them."""
+    executed = _executed(Path(app.srcdir)).values()
+    copies = {(about.get("profile"), about.get("data")) for about in executed}
+    if len(copies) > 1:
+        LOGGER.warning("book/executed mixes %s; run `make book` again", sorted(map(str, copies)))
+    second = sorted({str(about["external"]) for about in executed if "external" in about})
+    beside = "".join(f" with the external test set {html_text(name)}" for name in second)
+    where = "".join(f" This copy shows {html_text(data)}{beside}, profile “{html_text(profile)}”." for profile, data in list(copies)[:1] if profile)
+    disclaimer = DISCLAIMER.replace("Not for diagnosis", "<strong>Not for diagnosis</strong>")
+    app.config.html_theme_options["announcement"] = f'{disclaimer}<span class="tex2jax_ignore mathjax_ignore">{where}</span>'
+
+
+def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    if error is not None or app.builder.format != "html":
+        return
+    package = importlib.util.find_spec("sphinx-mathjax-offline")
+    if package is None:
+        raise ExtensionError("install sphinx-mathjax-offline; without it the book would fetch MathJax from the network")
+    script = Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(script, target / script.name)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.add_role("cxr", SourceRole())
+    app.add_role("paper", PaperRole())
+    app.add_directive("cxr-table", TableDirective)
+    app.add_directive("cxr-figure", FigureDirective)
+    app.add_transform(InertOutputs)
+    app.connect("builder-inited", _describe_copy)
+    app.connect("html-collect-pages", source_pages)
+    app.connect("build-finished", _copy_mathjax)
+    return {"version": "1", "parallel_read_safe": True}

@@ -1,0 +1,198 @@
+"""The command line ``cxr``. Heavy imports happen inside the commands, so that help stays quick."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from cxrlib import DISCLAIMER
+from cxrlib.cli.common import Cache, Labels, Setting, Store, plain_errors, settings
+from cxrlib.cli.runs import plan, runs_app
+from cxrlib.cli.shortcuts import shortcuts_app
+
+app = typer.Typer(help=f"Reproduce COVID-19 detection from chest X-rays. {DISCLAIMER}", no_args_is_help=True, add_completion=False)
+data_app = typer.Typer(help="Check, prepare or generate data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(runs_app, name="runs")
+app.add_typer(shortcuts_app, name="shortcuts")
+app.command()(plan)
+
+Folder = Annotated[Path, typer.Argument(help="Folder in the COVIDx layout: train/, test/ and their label files.")]
+
+
+@data_app.command("check")
+def data_check(
+    folder: Folder,
+    labels: Labels = None,
+    strict: Annotated[bool, typer.Option(help="Fail on any problem.")] = False,
+    test_only: Annotated[bool, typer.Option("--test-only", help="Of a folder that is a test set: look at test/ alone.")] = False,
+) -> None:
+    """List every problem of a data folder with file and line, and count images and patients."""
+    from cxrlib import data
+
+    with plain_errors():
+        report = data.check(folder, labels, progress=True, splits=("test",) if test_only else data.SPLITS)
+        typer.echo(report)
+    if strict and report.problems:
+        raise typer.Exit(1)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    folder: Folder,
+    size: Annotated[list[int], typer.Option(help="Side in pixels; may repeat.")],
+    labels: Labels = None,
+    cache: Cache = Path(".cache"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+) -> None:
+    """Decode and resize every image once, into memory-mapped files that all runs share."""
+    from cxrlib.config import Parameters
+    from cxrlib.experiment.one_run import open_dataset
+
+    with plain_errors():
+        dataset = open_dataset(Parameters.parse({"data": folder, "labels": labels, "cache": cache}))
+        for side in size:
+            for split in dataset.index["split"].unique():
+                images = dataset.images(split, side, cache, workers)
+                typer.echo(f"{split}: {len(images)} images at {side} x {side} px")
+
+
+@data_app.command("phantom")
+def data_phantom(
+    folder: Annotated[Path, typer.Argument(help="Where to write the phantom set.")] = Path("data/phantom"),
+    seed: int = 0,
+    setting: Setting = None,
+) -> None:
+    """Generate chest X-ray phantoms in the COVIDx layout (computed images, not patients)."""
+    from cxrlib import phantom
+    from cxrlib.config import check_arguments
+
+    with plain_errors():
+        values = settings(setting)
+        check_arguments(phantom.generate, values, "cxr data phantom", apart=("folder", "seed"))
+        typer.echo(phantom.generate(folder, seed=seed, **values))
+
+
+@app.command()
+def train(
+    config: Annotated[Path | None, typer.Option(help="YAML file with the parameters of one run.")] = None,
+    setting: Setting = None,
+) -> None:
+    """Train one run, or load it if it is recorded; parameters as in cxrlib.config.RunConfig."""
+    from cxrlib.config import RunConfig
+    from cxrlib.experiment.one_run import run
+
+    with plain_errors():
+        values: Any = {}
+        if config is not None:
+            values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+            if not isinstance(values, dict):
+                raise ValueError(f"{config} must hold 'name: value' lines")
+        parameters = RunConfig.parse(values | settings(setting))
+        record = run(parameters)
+        if os.environ.get("RANK", "0") != "0":
+            return  # of the processes of accelerate launch one speaks
+        last = record.history[-1]
+        typer.echo(f"record {record.key}: test accuracy {last['test_accuracy']:.3f}, AUC {last['test_auc']:.3f}")
+        typer.echo(str(parameters.store / record.key / "record.json"))
+
+
+@app.command()
+def sweep(
+    profile: Annotated[str, typer.Option(help="Parameter set: a file in profiles/.")] = "demo",
+    study: Annotated[list[str] | None, typer.Option(help="Only the runs of this notebook, such as 04_data_size; may repeat.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder in the COVIDx layout; default the phantoms of the profile.")] = None,
+    labels: Labels = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of run records.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address or file of a Dask scheduler; default a cluster on this machine.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time on this machine; default one per GPU or core.")] = None,
+    gpu: Annotated[bool | None, typer.Option(help="Take only workers with the resource GPU; default if there are any.")] = None,
+    setting: Setting = None,
+) -> None:
+    """Run what is missing of a profile, here or on a Dask cluster. Stop it with Ctrl-C; the same command goes on."""
+    from cxrlib.config import ParameterError
+    from cxrlib.experiment.sweep import run_all
+    from cxrlib.study import plan
+    from cxrlib.study.parameters import STUDIES
+
+    with plain_errors():
+        for name in study or []:
+            if name not in STUDIES:
+                raise ParameterError(f"there is no study '{name}'; there are: {', '.join(STUDIES)}")
+        given = {"data": data or settings(setting).get("data") or plan.make_phantoms(profile), "labels": labels, "store": store}
+        overrides = settings(setting) | {name: value for name, value in given.items() if value is not None}
+        wanted = [run.config for run in plan.profile_runs(profile, study or (), **overrides)]
+        typer.echo(f"{len(run_all(wanted, workers, scheduler, gpu))} runs are recorded in {wanted[0].store}" if wanted else "nothing to run")
+
+
+@app.command()
+def results(
+    data: Annotated[Path, typer.Option(help="Folder whose images the tables are about, such as covidx-mini.")],
+    table: Annotated[list[str] | None, typer.Option(help="Only this table of results/, such as quarter; may repeat.")] = None,
+    study: Annotated[list[str] | None, typer.Option(help="Only the runs of this notebook, such as 04_data_size; may repeat.")] = None,
+    labels: Labels = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; default one per GPU or core.")] = None,
+) -> None:
+    """Complete the committed tables of records that the book draws. Stop it with Ctrl-C; the same command goes on."""
+    with plain_errors():
+        from cxrlib.study.collect import TABLES, chosen, collect
+
+        for name in [each for each in table or TABLES if chosen(each, study or ())]:
+            before, after = collect(name, data, study or (), labels, workers=workers)
+            typer.echo(f"results/{name}.parquet: {after} records, {after - before} of them new")
+
+
+@app.command()
+def upstream(
+    name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; default both.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for weights, records, images and checkpoints.")] = Path(".cache/upstream"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Pretrainings at a time; default as many as there are cores.")] = None,
+) -> None:
+    """Pretrain on fractals again (about an hour for both on two cores). Stop it with Ctrl-C; the same command goes on."""
+    from cxrlib.processes import run_tasks, usable_cores
+    from cxrlib.train.upstream import UPSTREAMS, build
+
+    with plain_errors():
+        names = name or list(UPSTREAMS)
+        for unknown in set(names) - set(UPSTREAMS):
+            raise ValueError(f"there is no upstream '{unknown}'; there are: {', '.join(UPSTREAMS)}")
+        at_once = min(workers or usable_cores(), len(names))
+        threads = max(1, usable_cores() // at_once)
+        tasks = [(each, out, out, None, threads, 1) for each in names]
+        for record in run_tasks(build, tasks, at_once):
+            where = out / f"{record['name']}.safetensors"
+            typer.echo(f"{where}: {100 * record['held_out_accuracy']:.1f} % of unseen images right; use it with -p init={where}")
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files of any supported format.")],
+    model: Annotated[str, typer.Option(help="Key of a record, its first digits, or its folder.")],
+    store: Store = Path("runs"),
+    explain: Annotated[Path | None, typer.Option(help="Write Grad-CAM overlays to this PNG.")] = None,
+) -> None:
+    """Score images with a recorded model, one line each. A score, not a diagnosis."""
+    from cxrlib.cli import predict as prediction
+
+    with plain_errors():
+        for line in prediction.predict_files(images, model, store, explain):
+            typer.echo(line)
+        typer.secho(DISCLAIMER, fg="yellow", err=True)
+
+
+@app.command()
+def book(
+    profile: Annotated[str, typer.Option(help="Parameter set: a file in profiles/.")] = "demo",
+    data: Annotated[Path | None, typer.Option(help="Folder in the COVIDx layout; default the embedded phantoms.")] = None,
+    external: Annotated[Path | None, typer.Option(help="Folder in the COVIDx layout; its test split becomes a second test set.")] = None,
+    force: Annotated[bool, typer.Option(help="Execute the notebooks even if nothing changed.")] = False,
+) -> None:
+    """Execute the notebooks with papermill and render the book."""
+    from cxrlib.book import build as pipeline
+
+    with plain_errors():
+        pipeline.build(profile, data=data, force=force, external=external)

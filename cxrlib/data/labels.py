@@ -1,0 +1,198 @@
+"""COVIDx label files: rows of ``patientid filename class source``, read as they are, with every problem listed.
+
+The public files are not quite what their description says. In COVIDx V8B every patient id of one source holds a space
+(``COVID 12``), so 943 rows have five words; counting words, or taking the first one as the patient, merges them into a
+single patient. Rows are therefore read from the right, where class and source stand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+LABELS = ("negative", "positive")
+LISTED_PROBLEMS = 50
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Problem(NamedTuple):
+    """Something wrong with one row (or, with line 0, with a whole file)."""
+
+    file: str
+    line: int
+    kind: str
+    message: str  # what is wrong and the way out
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.kind}: {self.message}"
+
+
+class DataError(ValueError):
+    """The data set cannot be used as asked. ``problems`` has all reasons, the message the first 50 and their number."""
+
+    def __init__(self, headline: str, problems: Iterable[Problem] = ()) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join([headline, *list_problems(self.problems)]))
+
+
+class LabelError(DataError):
+    """A label file has rows that cannot be read."""
+
+
+class Row(NamedTuple):
+    """One row of a label file; ``words`` is the patient id and the file name together, before they were told apart."""
+
+    line: int
+    patient_id: str
+    file: str
+    label: str
+    source: str
+    words: str
+
+
+def list_problems(problems: list[Problem]) -> list[str]:
+    """One line per problem, the first 50 of them; beyond that, a count of each kind."""
+    lines = [str(problem) for problem in problems[:LISTED_PROBLEMS]]
+    rest = Counter(problem.kind for problem in problems[LISTED_PROBLEMS:])
+    if rest:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in rest.most_common())
+        lines.append(f"... and {rest.total()} more ({kinds})")
+    return lines
+
+
+def unsafe_path(name: str) -> str | None:
+    """Why ``name`` is refused as a file name below the image folder, or None if it is not."""
+    if _CONTROL.search(name):
+        return f"file name {name!r} holds a control character; rename the file"
+    if "\\" in name:
+        return f"file name {name!r} holds a backslash; write folders with '/'"
+    if name.startswith(("/", "~")) or re.match(r"[A-Za-z]:", name):
+        return f"file name {name!r} is absolute; write it relative to the folder of its split"
+    if ".." in PurePosixPath(name).parts:
+        return f"file name {name!r} climbs out of its folder with '..'; put the image below the folder of its split"
+    return None
+
+
+def image_path(folder: Path | str, row: Any) -> Path:
+    """Path of the image of an index row (a mapping, Series or named tuple with ``file`` and ``split``).
+
+    Split 'validation' is made of training rows, so its images lie in ``train/``.
+
+    Raises:
+        DataError: if the path leads out of ``folder``, by its name or through a link.
+    """
+    name, split = (row.file, row.split) if hasattr(row, "_fields") else (row["file"], row["split"])
+    reason = unsafe_path(name) or unsafe_path(split)
+    if reason:
+        raise DataError(reason)
+    path = Path(folder) / ("train" if split == "validation" else split) / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise DataError(f"'{name}' is a link that leads out of {folder}; put the image itself there")
+    return path
+
+
+def parse_labels(file: Path) -> tuple[list[Row], list[Problem]]:
+    """Rows of a label file that are well formed, and the problems of the others; repeated file names are left in.
+
+    Without the images, a file name with spaces cannot be told from the end of a patient id; :mod:`cxrlib.data.folder` looks.
+
+    Raises:
+        LabelError: if the file cannot be read at all.
+    """
+    file = Path(file)
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for line, text in enumerate(_read_text(file).split("\n"), start=1):
+        if not text.strip():
+            continue
+        parsed = _parse_line(line, text)
+        if isinstance(parsed, Row):
+            rows.append(parsed)
+        else:
+            problems.append(Problem(str(file), line, *parsed))
+    if not rows and not problems:
+        message = "it has no rows; each should read 'patientid filename class source'"
+        problems.append(Problem(str(file), 0, "no rows", message))
+    return rows, problems
+
+
+def read_labels(file: str | Path) -> pd.DataFrame:
+    """Read one COVIDx label file; no images are needed.
+
+    Fields are separated by white space and counted from the right: the last is the source, the one before it the class,
+    the one before that the file name, and all the rest the patient id, in which runs of white space become one space.
+
+    Returns:
+        Columns ``patient_id, file, label, source``, all texts, in the order of the file; ``label`` is 'positive' or
+        'negative'.
+
+    Raises:
+        LabelError: listing every wrong row with its line: wrong field counts, unknown classes, repeated file names,
+            paths that leave the folder; or the reason why the file cannot be read.
+    """
+    rows, problems = parse_labels(Path(file))
+    rows, repeated = without_repeats(rows, Path(file))
+    problems = sorted(problems + repeated, key=lambda problem: problem.line)
+    if problems:
+        plural = "problem" if len(problems) == 1 else "problems"
+        raise LabelError(f"{file}: {len(problems)} {plural}; correct these rows:", problems)
+    return rows_to_frame(rows)[["patient_id", "file", "label", "source"]]
+
+
+def rows_to_frame(rows: list[Row]) -> pd.DataFrame:
+    """Rows as a table with text columns and an integer ``line``."""
+    frame = pd.DataFrame(rows, columns=list(Row._fields))
+    return frame.astype({name: "str" for name in Row._fields if name != "line"} | {"line": "int64"})
+
+
+def _read_text(file: Path) -> str:
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise LabelError(f"{file}: cannot be read ({error.strerror}); give an existing label file") from None
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{file}: byte {error.start} is not UTF-8; save the label file as UTF-8 text") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _parse_line(line: int, text: str) -> Row | tuple[str, str]:
+    """The row, or the kind and message of what is wrong with it."""
+    fields = text.split()
+    if len(fields) < 4:
+        return "wrong field count", f"{len(fields)} fields {text.strip()!r} instead of 'patientid filename class source'"
+    words, label, source = text.strip().rsplit(None, 2)
+    if label not in LABELS:
+        place = [position for position, field in enumerate(fields) if field in LABELS]
+        if place:
+            message = f"class '{fields[place[-1]]}' is field {place[-1] + 1} of {len(fields)}; just one field, the source, may follow it"
+            return "wrong field count", message
+        return "unknown class", f"'{label}'; write 'positive' or 'negative'"
+    patient, name = words.rsplit(None, 1)
+    reason = unsafe_path(name)
+    if reason:
+        return "path leaves the folder", reason
+    return Row(line, " ".join(patient.split()), str(PurePosixPath(name)), label, source, words)
+
+
+def without_repeats(rows: list[Row], file: Path) -> tuple[list[Row], list[Problem]]:
+    """Rows with one file name reduced to the first of them, or to none if they disagree on patient or class."""
+    first: dict[str, Row] = {}
+    dropped: set[int] = set()
+    problems = []
+    for row in rows:
+        other = first.setdefault(row.file, row)
+        if other is row:
+            continue
+        agrees = (other.patient_id, other.label) == (row.patient_id, row.label)
+        dropped |= {row.line} if agrees else {row.line, other.line}
+        way_out = "delete one of the two" if agrees else "with another patient or class; delete the wrong one"
+        message = f"'{row.file}' is also on line {other.line}{';' if agrees else ''} {way_out}"
+        problems.append(Problem(str(file), row.line, "repeated file name", message))
+    return [row for row in rows if row.line not in dropped], problems

@@ -1,0 +1,227 @@
+"""One validated config in, one record out. A run that is already recorded is loaded, not repeated.
+
+A record (:mod:`cxrlib.experiment.record`) is found by its key, a digest of the config, the data
+fingerprint, the initial weights and the protocol version, so the same question always finds the same answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from cxrlib import PROTOCOL_VERSION
+from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig, is_classical
+from cxrlib.data import views
+from cxrlib.data.dataset import Dataset, read_dataset
+from cxrlib.data.splits import few_shot
+from cxrlib.experiment.record import Record, code_version, content_key, load
+from cxrlib.experiment.record import save as save_record
+from cxrlib.files import safetensors_bytes
+from cxrlib.weights.source import to_metadata
+
+RECORDED_PACKAGES = ("torch", "timm", "accelerate", "numpy", "pillow", "scikit-learn", "scikit-image", "torchvision")
+
+
+def open_dataset(parameters: Parameters, strict: bool = False) -> Dataset:
+    """Read, check and fingerprint ``parameters.data``; the default phantom set is generated if it is not there."""
+    if parameters.data == PHANTOM_FOLDER and not (PHANTOM_FOLDER / "phantom.json").is_file():
+        from cxrlib import phantom
+
+        phantom.generate(PHANTOM_FOLDER)
+    return read_dataset(parameters.data, parameters.labels, parameters.cache, strict)
+
+
+def run_key(config: RunConfig, fingerprint: str, weights_sha256: str | None) -> str:
+    """20 hexadecimal digits that name a run."""
+    return content_key(config.identity(), fingerprint, weights_sha256)
+
+
+def key_of(config: RunConfig) -> str:
+    """The key of a run, from its data and weights as they are here."""
+    from cxrlib.weights.resolve import resolve_initialisation
+
+    dataset = open_dataset(config)
+    fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
+    return run_key(config, fingerprint, resolve_initialisation(config.init).sha256)
+
+
+def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool = False, on_step: Callable[[int], None] | None = None) -> Record:
+    """Train, evaluate and record one run, or load it if it is recorded.
+
+    An interrupted run goes on from its last checkpoint. Of two processes that want the same run one trains and the
+    other waits for the record. Under ``accelerate launch`` the processes train one run together.
+
+    Args:
+        config: the run.
+        progress: show a progress bar.
+        weights: train again if the record is without its weights (it was imported) or they are damaged.
+        on_step: called with the number of finished steps.
+
+    Raises:
+        ParameterError, WeightsError, NonFiniteLossError, cxrlib.data.folder errors: saying what to change.
+        OSError: if the store cannot be written.
+    """
+    from cxrlib.weights.resolve import resolve_initialisation
+
+    config = config if isinstance(config, RunConfig) else RunConfig.parse(config)
+    dataset = open_dataset(config)
+    initialisation = resolve_initialisation(config.init)
+    fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
+    key = run_key(config, fingerprint, initialisation.sha256)
+
+    def compute() -> Record:
+        found = load(config.store, key, weights)
+        return found or _train_and_record(config, dataset, initialisation, key, progress, on_step)
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        return _run_together(config, key, weights, compute)
+    recorded = load(config.store, key, weights)
+    if recorded is not None:
+        return recorded
+    with run_lock(config.store, key):
+        return compute()
+
+
+@contextmanager
+def run_lock(store: Path, key: str) -> Iterator[None]:
+    """Hold a run, so that no other process trains it meanwhile; released by the system if this process is killed.
+
+    Raises:
+        OSError: if the store cannot be written.
+    """
+    lock = FileLock(store / f".{key}.lock")
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {store} ({error.strerror}); free space or choose another store") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run_together(config: RunConfig, key: str, weights: bool, compute: Callable[[], Record | None]) -> Record:
+    """One run by all processes of ``accelerate launch``: the first holds the lock and writes, all get the record."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    from cxrlib.train.finetune import on_cpu
+
+    state = PartialState(cpu=on_cpu(config))
+    with run_lock(config.store, key) if state.is_main_process else nullcontext():
+        (recorded,) = broadcast_object_list([load(config.store, key, weights) if state.is_main_process else None])
+        (record,) = broadcast_object_list([recorded or compute()])
+    return record
+
+
+def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: str, progress: bool, on_step) -> Record:
+    import torch
+    from accelerate import PartialState
+    from tqdm import tqdm
+
+    from cxrlib.model.network import create_model
+    from cxrlib.train import machine
+    from cxrlib.train.finetune import train
+    from cxrlib.train.score import predict
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    training, splits, tables = image_sets(config, dataset)
+    fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
+    checkpoint = config.store / key / "checkpoint.safetensors"
+    torch.manual_seed(config.seed)
+    model = create_model(config.arch, config.init, config.image_channels)
+    silent = not progress or os.environ.get("RANK", "0") != "0"
+    with tqdm(total=config.schedule[-1], unit="step", disable=silent, ascii=True, desc=describe(config)) as bar:
+
+        def advance(step: int) -> None:
+            bar.update(step - bar.n)
+            if on_step is not None:
+                on_step(step)
+
+        # What was left out may be most of the data: it is scored once, at the end.
+        followed = {name: split for name, split in splits.items() if name != "left_out"}
+        if is_classical(config.arch):
+            patients = tables["train"]["patient_id"].to_numpy()
+            model, state = machine.fit(model, config, training, followed, patients, initialisation)
+            advance(config.schedule[-1])
+        else:
+            model, state = train(model, config, training, followed, initialisation, checkpoint, key, advance)
+    predictions: dict[str, list] = {"split": [], "file": [], "patient_id": [], "label": [], "logit": []}
+    for name, split in splits.items():
+        logits = predict(model, split, initialisation, config.image_channels)
+        predictions["split"] += [name] * len(logits)
+        predictions["file"] += tables[name]["file"].tolist()
+        predictions["patient_id"] += tables[name]["patient_id"].tolist()
+        predictions["label"] += split.labels.tolist()
+        predictions["logit"] += [float(logit) for logit in logits]
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = safetensors_bytes(tensors, to_metadata(initialisation, config.arch))
+    record = Record(
+        key=key,
+        protocol_version=PROTOCOL_VERSION,
+        config=config.identity() | {"init": initialisation.name},  # of a file its name, not where it lies
+        data={
+            "name": dataset.folder.resolve().name,
+            "fingerprint": fingerprint,
+            "is_phantom": dataset.is_phantom,
+            "training_images": {"negative": int((training.labels == 0).sum()), "positive": int((training.labels == 1).sum())},
+        }
+        | ({} if fingerprint == dataset.fingerprint else {"images": dataset.fingerprint}),  # of the images without the masks
+        initialisation={"name": initialisation.name, "sha256": initialisation.sha256}
+        | {"mean": initialisation.mean, "std": initialisation.std},
+        code_version=code_version(),
+        packages={name: importlib.metadata.version(name) for name in RECORDED_PACKAGES} | {"python": platform.python_version()},
+        machine={
+            "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else platform.machine(),
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "processes": PartialState().num_processes,
+        },
+        history=state.history,
+        predictions=predictions,
+        wall_seconds=state.seconds,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    if PartialState().is_main_process:
+        save_record(record, weights, config.store)
+        checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def image_sets(config: RunConfig, dataset: Dataset):
+    """Training set, evaluated sets and their tables, for one run."""
+    from cxrlib.train.score import ImageSet
+
+    index = views.recast(dataset.index, config)
+    chosen = index if config.images_per_class is None else few_shot(index, config.images_per_class, config.seed)
+    tables = {name: index[index["split"] == name] for name in ("validation", "test", "left_out") if (index["split"] == name).any()}
+    tables["train"] = chosen[chosen["split"] == "train"]
+    sets = {}
+    for name, table in tables.items():
+        size = config.resize if name == "train" else config.crop
+        (folder,) = table["folder"].unique()
+        files = dataset.index.loc[dataset.index["split"] == folder, "file"]
+        images = views.hidden(dataset.images(folder, size, config.cache), config, folder, files)
+        labels = (table["label"] == "positive").to_numpy(dtype=np.int64)
+        sets[name] = ImageSet(images, labels, table["row"].to_numpy())
+    return sets.pop("train"), sets, tables
+
+
+def describe(config: RunConfig) -> str:
+    """A run in a few words, for progress and tables."""
+    size = f"{config.images_per_class}/class " if config.images_per_class else ""
+    size += "" if config.region == "whole" else f"{config.region} "
+    size += f"without {config.leave_out} " if config.leave_out else f"{' against '.join(config.sources)} " if config.sources else ""
+    network = "" if config.arch == "resnetv2_laptop" else f"{config.arch} from "
+    return f"{network}{config.init} {size}{config.resize}/{config.crop} px, {config.schedule[-1]} steps, mixup {config.mixup}, seed {config.seed}"

@@ -1,0 +1,293 @@
+"""Records of runs: what they hold, where they lie, and how they are read back.
+
+A record lies in ``store/KEY/record.json`` with its own checksum, usually beside ``weights.safetensors``. Many records
+without weights fit into one Parquet table (:func:`write_table`). What one does with a whole store is in
+:mod:`cxrlib.experiment.store`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cxrlib import PROTOCOL_VERSION, __version__
+from cxrlib.files import atomic_write, file_digest
+
+KEY = re.compile(r"[0-9a-f]{20}")
+TABLE_NOTE = {b"cxrlib": b"table of run records, version 1"}
+ROWS_TOGETHER = 32  # rows that share a compressed block of a table, and a fault of the disk
+TABLE_COLUMNS = {
+    **dict.fromkeys(("key", "data", "data_fingerprint", "init", "arch", "schedule", "mixup", "code_version"), "string"),
+    **dict.fromkeys(("protocol_version", "resize", "crop", "images_per_class", "seed", "batch_size", "steps"), "int64"),
+    **dict.fromkeys(("base_lr", "test_accuracy", "test_sensitivity", "test_specificity", "test_auc", "wall_seconds"), "float64"),
+    **{"freeze": "bool", "record": "string", "sha256": "string"},
+}
+
+
+class Record(BaseModel):
+    """The answer of one run. ``config`` holds the fields that decided it; ``history`` one row per evaluation."""
+
+    # An undefined metric is NaN; JSON has no word for it, so it is written as the constant that json reads back.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    key: str
+    protocol_version: int
+    config: dict[str, Any]
+    data: dict[str, Any]
+    initialisation: dict[str, Any]
+    code_version: str
+    packages: dict[str, str]
+    machine: dict[str, Any]
+    history: list[dict[str, float]]
+    predictions: dict[str, list]
+    wall_seconds: float
+    weights_sha256: str
+
+    def table(self, split: str = "test") -> pd.DataFrame:
+        """Per-image predictions of a split: file, patient_id, label (0 or 1), logit, probability (0 to 1)."""
+        table = pd.DataFrame(self.predictions)
+        table = table[table["split"] == split].drop(columns="split").reset_index(drop=True)
+        return table.assign(probability=1 / (1 + np.exp(-table["logit"].astype(float))))
+
+    def curve(self) -> pd.DataFrame:
+        """The history as a table with a row per evaluation."""
+        return pd.DataFrame(self.history)
+
+
+def content_key(config: dict[str, Any], fingerprint: str, weights_sha256: str | None, protocol: int = PROTOCOL_VERSION) -> str:
+    """20 hexadecimal digits that name a run by its content.
+
+    Args:
+        config: ``RunConfig.identity()``. If there are initial weights their digest counts and not their name.
+        fingerprint: of the data.
+        weights_sha256: digest of the initial weights, None for random.
+        protocol: version of the code that decides numbers.
+    """
+    identity = {"protocol": protocol, "data": fingerprint, "weights": weights_sha256}
+    identity |= {"config": config | ({"init": None} if weights_sha256 else {})}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _checked(body: str, sha256: str, key: str) -> Record:
+    """The record in ``body``; ValueError with the reason if it is not the one that ``sha256`` and ``key`` promise."""
+    if _sha256(body) != sha256:
+        raise ValueError("its checksum differs")
+    try:
+        record = Record.model_validate_json(body)
+        content = content_key(record.config, record.data["fingerprint"], record.initialisation["sha256"])
+    except (ValidationError, KeyError) as error:
+        raise ValueError(f"it is no record: {type(error).__name__}") from None
+    # How an older or newer protocol made its keys is not known here.
+    if record.key != key or (record.protocol_version == PROTOCOL_VERSION and content != key):
+        raise ValueError("its content belongs to another key")
+    return record
+
+
+def save(record: Record, weights: bytes, store: Path) -> None:
+    """Write weights, then the record: where the record stands, everything it speaks of stands too.
+
+    Raises:
+        OSError: the disk is full or cannot be written; an older record then still stands.
+    """
+    atomic_write(Path(store) / record.key / "weights.safetensors", weights)
+    save_without_weights(record, store)
+
+
+def save_without_weights(record: Record, store: Path) -> None:
+    """Write a record alone, such as one that was trained elsewhere."""
+    body = record.model_dump_json()
+    atomic_write(Path(store) / record.key / "record.json", json.dumps({"sha256": _sha256(body), "record": body}))
+
+
+def load(store: Path, key: str, weights: bool = False) -> Record | None:
+    """A record by its key; None if it is missing or damaged (then it is computed again).
+
+    Args:
+        weights: also None if the trained weights beside it are missing or are not the ones recorded.
+    """
+    path = Path(store) / key / "record.json"
+    try:
+        envelope = json.loads(path.read_text(encoding="utf-8"))
+        record = _checked(envelope["record"], envelope["sha256"], key)
+        if weights and file_digest(_weights_file(record, store)) != record.weights_sha256:
+            raise ValueError("its weights are not the ones recorded")
+        return record
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error if type(error) is ValueError else f"it is no record: {type(error).__name__}"
+        print(f"{path} is damaged ({reason}) and will be computed again", file=sys.stderr)
+        return None
+
+
+def all_records(store: Path) -> list[Record]:
+    """Every readable record of a store, in the order of their keys."""
+    found = (load(store, path.parent.name) for path in sorted(Path(store).glob("*/record.json")))
+    return [record for record in found if record is not None]
+
+
+def has_weights(record: Record, store: Path) -> bool:
+    """Whether a file of trained weights lies beside the record; :func:`load` and :func:`load_model` also verify it."""
+    return _weights_file(record, store).is_file()
+
+
+def _weights_file(record: Record, store: Path) -> Path:
+    return Path(store) / record.key / "weights.safetensors"
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """A record on one line: what was run, and the metrics of its last evaluation.
+
+    The schedule is text such as ``15-72-96-110-120``; ``images_per_class`` is None for all images.
+    """
+    config, last = record.config, record.history[-1]
+    return {
+        "key": record.key,
+        "protocol_version": record.protocol_version,
+        "data": record.data["name"],
+        "data_fingerprint": record.data["fingerprint"],
+        "init": record.initialisation["name"],
+        **{name: config[name] for name in ("arch", "resize", "crop")},
+        "schedule": "-".join(map(str, config["schedule"])),
+        **{name: config[name] for name in ("mixup", "images_per_class")},
+        "freeze": config.get("freeze", False),
+        **{name: config[name] for name in ("seed", "base_lr", "batch_size")},
+        "steps": config["schedule"][-1],
+        **{f"test_{name}": last[f"test_{name}"] for name in ("accuracy", "sensitivity", "specificity", "auc")},
+        "wall_seconds": record.wall_seconds,
+        "code_version": record.code_version,
+    }
+
+
+def write_table(records: Iterable[Record], path: Path) -> None:
+    """Write records, without weights, to one Parquet file, sorted by key.
+
+    The columns of :func:`summary` are for people and pandas. ``record`` holds the record itself as JSON, and ``sha256``
+    the digest of that text: :func:`read_table` needs these two and ``key`` only. Numbers come back to the last bit.
+
+    Raises:
+        OSError: the disk is full or cannot be written; an older file then still stands.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = []
+    for record in sorted({record.key: record for record in records}.values(), key=lambda record: record.key):
+        body = record.model_dump_json()
+        rows.append(summary(record) | {"record": body, "sha256": _sha256(body)})
+    order = rows[0] if rows else TABLE_COLUMNS
+    schema = pa.schema([(name, pa.type_for_alias(TABLE_COLUMNS[name])) for name in order], TABLE_NOTE)
+    table = pa.Table.from_pylist(rows, schema)
+    content = io.BytesIO()
+    settings = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True, "row_group_size": ROWS_TOGETHER}
+    parquet.write_table(table, content, **settings)
+    atomic_write(path, content.getvalue())
+
+
+def table_rows(path: Path) -> list[tuple[str, Record | ValueError]]:
+    """Every row of a table of :func:`write_table`: its key, and its record or what is wrong with it.
+
+    Raises:
+        ValueError: if the file is not such a table. OSError: if it cannot be opened.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with Path(path).open("rb") as file:
+        try:
+            table = parquet.ParquetFile(file, page_checksum_verification=True)
+            missing = {"key", "record", "sha256"} - set(table.schema_arrow.names)
+            if missing:
+                raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+        except (ValueError, OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path} is not a table of records ({reason}); 'cxr runs export' makes one") from None
+        found: list[tuple[str, Record | ValueError]] = []
+        for group in range(table.num_row_groups):
+            keys = [f"{number} of block {group}" for number in range(table.metadata.row_group(group).num_rows)]
+            try:
+                keys = table.read_row_group(group, ["key"])["key"].to_pylist()
+                rows = table.read_row_group(group, ["record", "sha256"]).to_pylist()
+            except (ValueError, OSError, pa.ArrowException):
+                found += [(key, ValueError("its block of the file is damaged")) for key in keys]
+                continue
+            for key, row in zip(keys, rows, strict=True):
+                try:
+                    if not KEY.fullmatch(str(key)):
+                        raise ValueError("that is no key")
+                    found.append((key, _checked(str(row["record"]), row["sha256"], key)))
+                except ValueError as error:
+                    found.append((key, error))
+    return found
+
+
+def read_table(path: Path) -> list[Record]:
+    """The records of a table of :func:`write_table`, in the order of their keys.
+
+    Raises:
+        ValueError: if the file is not such a table, or any row is damaged. OSError: if it cannot be opened.
+    """
+    rows = table_rows(path)
+    damaged = [f"{key}: {found}" for key, found in rows if isinstance(found, ValueError)]
+    if damaged:
+        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        raise ValueError(f"{path} has damaged records ({'; '.join(damaged[:3])}{more}); get the file again")
+    return [found for _, found in rows if isinstance(found, Record)]
+
+
+def load_model(record: Record, store: Path):
+    """The trained model of a record, in evaluation mode on the CPU.
+
+    Raises:
+        WeightsError: if the weights are gone or not the ones recorded.
+    """
+    from safetensors.torch import load as load_tensors
+
+    from cxrlib.model.network import create_model
+    from cxrlib.weights.source import WeightsError
+
+    path = _weights_file(record, store)
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} is missing: the record was imported, or its weights were cleaned away; copy the file from where it was "
+            f"trained, or delete {path.parent} and run it again"
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record.weights_sha256:
+        raise WeightsError(f"{path} is not the file recorded; delete {path.parent} and run the record again")
+    model = create_model(record.config["arch"], "random", record.config["image_channels"])
+    model.load_state_dict(load_tensors(content))
+    return model.eval()
+
+
+@functools.cache
+def code_version() -> str:
+    """Version of the package with the commit it stands at, marked ``-dirty`` if the package differs from it."""
+    folder = Path(__file__).parent.parent
+    git = shutil.which("git")
+    if git:
+        try:
+            run_git = functools.partial(subprocess.run, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+            commit = run_git([git, "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+            dirty = run_git([git, "status", "--porcelain", "--", "."]).stdout.strip()
+            return f"{__version__}+{commit}{'-dirty' if dirty else ''}"
+        except (subprocess.SubprocessError, OSError):
+            pass
+    return __version__

@@ -1,0 +1,157 @@
+"""Area under the ROC curve: DeLong's interval and paired test, and a bootstrap over patients.
+
+Sources: DeLong et al. 1988 (Biometrics 44, 837) in the midrank form of Sun & Xu 2014 (IEEE Signal Processing Letters
+21, 1389); Newcombe 2006 (Statistics in Medicine 25, 559), method 5, for an AUC of exactly 0 or 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cxrlib.metrics.estimate import (
+    Estimate,
+    check_both_classes,
+    check_confidence,
+    check_pair,
+    normal_quantile,
+    patient_index,
+)
+
+
+def delong_placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Placement values of the positives (P,) and of the negatives (Q,), ties counted half; both have the AUC as mean.
+
+    A positive's value is the share of negatives below it, a negative's the share of positives above it (Sun & Xu 2014).
+    """
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    rank = _midranks(np.concatenate([positive, negative]))
+    below = (rank[: positive.size] - _midranks(positive)) / negative.size
+    above = 1 - (rank[positive.size :] - _midranks(negative)) / positive.size
+    return below, above
+
+
+def _midranks(values: np.ndarray) -> np.ndarray:
+    # scipy.stats.rankdata gives the same, but importing scipy.stats takes over a second and training needs this.
+    _, group, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[group]
+
+
+def delong(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """AUC with DeLong's interval on the logit scale, so that it stays inside [0, 1]; NaN unless both classes occur.
+
+    Where DeLong's variance is zero (an AUC of exactly 0 or 1) or cannot be had (one image in a class), the interval is
+    Newcombe's (2006, method 5), which is not a single point.
+    """
+    labels, scores = check_pair(labels, scores, "scores")
+    check_confidence(confidence)
+    n_positive = int(labels.sum())
+    n_negative = labels.size - n_positive
+    if not n_positive or not n_negative:
+        return Estimate(math.nan)
+    below, above = delong_placements(labels, scores)
+    auc = float(below.mean())
+    variance = (
+        below.var(ddof=1) / n_positive + above.var(ddof=1) / n_negative if min(n_positive, n_negative) > 1 else 0.0
+    )
+    if not 0 < auc < 1 or variance <= 0:
+        return Estimate(auc, *newcombe_auc(auc, n_positive, n_negative, confidence))
+    from scipy.special import expit, logit
+
+    half_width = normal_quantile(confidence) * math.sqrt(variance) / (auc * (1 - auc))
+    return Estimate(auc, expit(logit(auc) - half_width), expit(logit(auc) + half_width))
+
+
+def bootstrap_auc(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    patients: ArrayLike,
+    seed: int = 0,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+) -> Estimate:
+    """AUC with a percentile interval over resampled patients, so that several images of one patient count as one.
+
+    Patients with and without a positive image are resampled apart. `patients` (N,) are ids of any type; a missing id is
+    a ValueError. If every resample has the same AUC (0 or 1) the interval is Newcombe's with the numbers of patients.
+    """
+    labels, scores = check_pair(labels, scores, "scores")
+    check_confidence(confidence)
+    patient, n_patients = patient_index(patients, labels.size)
+    if labels.size == 0 or labels.min() == labels.max():
+        return Estimate(math.nan)
+    order = np.argsort(scores, kind="stable")
+    group_start = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
+    is_positive, patient = labels[order].astype(float), patient[order]
+
+    def weighted_auc(weights: np.ndarray) -> np.ndarray:
+        positive = np.add.reduceat(weights * is_positive, group_start, axis=1)
+        negative = np.add.reduceat(weights * (1 - is_positive), group_start, axis=1)
+        wins = positive * (np.cumsum(negative, axis=1) - negative / 2)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return wins.sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+
+    auc = float(weighted_auc(np.ones((1, labels.size)))[0])
+    with_positive = np.bincount(patient, weights=is_positive, minlength=n_patients) > 0
+    random = np.random.default_rng(seed)
+    values = []
+    for start in range(0, resamples, 100):
+        weights = np.zeros((min(100, resamples - start), n_patients))
+        for stratum in (np.flatnonzero(with_positive), np.flatnonzero(~with_positive)):
+            if stratum.size:
+                equal = np.full(stratum.size, 1 / stratum.size)
+                weights[:, stratum] = random.multinomial(stratum.size, equal, size=len(weights))
+        values.append(weighted_auc(weights[:, patient]))
+    values = np.concatenate(values)
+    values = values[np.isfinite(values)]
+    if values.size == 0 or np.ptp(values) == 0:
+        n_positive = int(with_positive.sum())
+        return Estimate(auc, *newcombe_auc(auc, n_positive, max(n_patients - n_positive, 1), confidence))
+    return Estimate(auc, *np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]))
+
+
+def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """AUC of a minus AUC of b on the same images, in [-1, 1], with DeLong's interval and two-sided p_value.
+
+    Identical rankings give 0 with p = 1. Where the variance is zero but the difference is not, interval and p are NaN:
+    the data do not say how sure the difference is. ValueError unless both classes occur.
+    """
+    labels, scores_a = check_both_classes(labels, scores_a, "scores_a")
+    _, scores_b = check_pair(labels, scores_b, "scores_b")
+    check_confidence(confidence)
+    placements = zip(delong_placements(labels, scores_a), delong_placements(labels, scores_b))
+    below, above = (a - b for a, b in placements)
+    difference = float(below.mean())
+    if not below.any() and not above.any():
+        return Estimate(0.0, 0.0, 0.0, 1.0)
+    variance = (
+        below.var(ddof=1) / below.size + above.var(ddof=1) / above.size if min(below.size, above.size) > 1 else 0.0
+    )
+    if variance <= 0:
+        return Estimate(difference, math.nan, math.nan, math.nan)
+    from scipy.special import ndtr
+
+    error = math.sqrt(variance)
+    half_width = normal_quantile(confidence) * error
+    p_value = 2 * ndtr(-abs(difference) / error)
+    return Estimate(difference, max(difference - half_width, -1.0), min(difference + half_width, 1.0), p_value)
+
+
+def newcombe_auc(auc: float, n_positive: int, n_negative: int, confidence: float) -> tuple[float, float]:
+    """Newcombe's method 5: the true values t with |auc - t| <= z sqrt(V(t)), V being Hanley & McNeil's variance."""
+    from scipy.optimize import brentq
+
+    z = normal_quantile(confidence)
+    pairs = (n_positive + n_negative) / 2 - 1
+
+    def excess(t: float) -> float:
+        variance = t * (1 - t) * (1 + pairs * ((1 - t) / (2 - t) + t / (1 + t))) / (n_positive * n_negative)
+        return abs(auc - t) - z * math.sqrt(variance)
+
+    # Next to an AUC of 0 or 1 the bound is the AUC itself; excess is negative near the AUC and positive at the far end.
+    edge = 1e-12
+    low = 0.0 if auc <= 0 else brentq(excess, 0.0, auc - edge) if excess(auc - edge) < 0 else auc
+    high = 1.0 if auc >= 1 else brentq(excess, auc + edge, 1.0) if excess(auc + edge) < 0 else auc
+    return low, high

@@ -1,0 +1,78 @@
+"""The tables of records under ``results/`` that the book draws: which runs each answers for, and how it is completed.
+
+A table holds records without weights and without images. What is missing of it is computed in a store of its own,
+``.cache/TABLE``, so a collection can be stopped and taken up again over many sittings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cxrlib.config import ParameterError, unknown_name
+from cxrlib.experiment.store import export_table, import_table
+from cxrlib.experiment.sweep import run_all
+from cxrlib.study.committed import PERFORMANCE, SENSITIVITY
+from cxrlib.study.parameters import STUDIES, Study
+from cxrlib.study.plan import profile_runs
+
+# A table is named like the profile whose runs it holds: those of these notebooks.
+TABLES: dict[str, tuple[str, ...]] = {
+    "quarter": tuple(name for name, study in STUDIES.items() if issubclass(study, Study)),
+    "quarter-lite": (PERFORMANCE,),
+    "quarter-validation": (SENSITIVITY,),
+}
+
+
+def chosen(table: str, studies: Iterable[str] = ()) -> tuple[str, ...]:
+    """The notebooks of a table, or those of ``studies`` that it has.
+
+    Raises:
+        ParameterError: unknown table or notebook.
+    """
+    if table not in TABLES:
+        raise ParameterError(f"results: {unknown_name(table, TABLES)}".replace("parameter", "table"))
+    for study in studies:
+        if study not in TABLES["quarter"]:
+            raise ParameterError(f"there is no study '{study}'; there are: {', '.join(TABLES['quarter'])}")
+    return tuple(name for name in TABLES[table] if not studies or name in studies)
+
+
+def collect(
+    table: str, data: Path, studies: Iterable[str] = (), labels: Path | None = None, results: Path = Path("results"), workers: int | None = None
+) -> tuple[int, int]:
+    """Run what is missing of ``results/TABLE.parquet`` and write the table again; also when the runs are interrupted.
+
+    Args:
+        table: a key of ``TABLES``.
+        data: the folder whose images the table is about.
+        studies: notebooks; by default all that the table answers for.
+        labels: folder with the label files, if they do not lie beside the images.
+        results: folder of the tables.
+        workers: runs at a time.
+
+    Returns:
+        Records in the table before and after.
+
+    Raises:
+        ParameterError: see :func:`chosen`. RunsFailedError: after the last run, when the table is written.
+        ValueError: if the table holds a damaged record.
+    """
+    wanted = chosen(table, studies)
+    file, store = results / f"{table}.parquet", Path(".cache") / table
+    before = 0
+    if file.is_file():
+        there = import_table(file, store)
+        if there.refused:
+            key, reason = next(iter(there.refused.items()))
+            raise ValueError(f"{file} holds a damaged record, {key} ({reason}); get the file again")
+        before = len(there.added) + len(there.kept)
+    after = before
+    overrides = {"data": data, "labels": labels, "store": store, "checkpoint_every": 100}
+    runs = [run.config for run in profile_runs(table, wanted, **overrides)]
+    try:
+        run_all(runs, workers)
+    finally:
+        if any(store.glob("*/record.json")):
+            after = export_table(store, file)
+    return before, after

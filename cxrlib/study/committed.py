@@ -1,0 +1,123 @@
+"""What of a profile lies in a table of records, and what is still missing. Needs no data folder and trains nothing.
+
+A table such as ``results/quarter.parquet`` grows while the runs are computed; whatever part of the profile it holds can
+be drawn, and what it lacks is counted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cxrlib.config import RunConfig
+from cxrlib.experiment.record import Record, read_table
+from cxrlib.study.parameters import STUDIES, DataSize, Performance, Profile, Sensitivity
+from cxrlib.study.plan import PlannedRun, profile_runs
+
+SENSITIVITY, PERFORMANCE, DATA_SIZE = "02_hyperparameter_sensitivity", "03_test_performance", "04_data_size"
+PAPER = (SENSITIVITY, PERFORMANCE, DATA_SIZE)
+"""The notebooks whose runs answer the paper's claims."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """The axes of a profile, each from least to most: what its records should answer.
+
+    ``resolution``, ``schedule`` and ``mixup`` are the one setting of section 4.2; the plural fields are Figure 4's.
+    """
+
+    inits: tuple[str, ...]
+    resolutions: tuple[tuple[int, int], ...]
+    schedules: tuple[tuple[int, ...], ...]
+    mixups: tuple[str, ...]
+    sizes: tuple[int, ...]
+    resolution: tuple[int, int]
+    schedule: tuple[int, ...]
+    mixup: str
+
+    @classmethod
+    def of_profile(cls, profile: str) -> Design:
+        """Read ``profiles/PROFILE.yaml``; :class:`~cxrlib.config.ParameterError` if there is none."""
+        loaded = Profile.load(profile)
+        grid = Sensitivity.parse(loaded.parameters(SENSITIVITY))
+        single = Performance.parse(loaded.parameters(PERFORMANCE))
+        few = DataSize.parse(loaded.parameters(DATA_SIZE))
+        return cls(
+            inits=single.inits,
+            resolutions=tuple(sorted(grid.resolutions)),
+            schedules=tuple(sorted(grid.schedules, key=lambda schedule: schedule[-1])),
+            mixups=grid.mixups,
+            sizes=tuple(sorted(few.sizes)),
+            resolution=(single.resize, single.crop),
+            schedule=single.schedule,
+            mixup=single.mixup,
+        )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The runs of a profile and the records that there are of them."""
+
+    planned: list[PlannedRun]
+    found: dict[str, Record]
+
+    @property
+    def records(self) -> list[Record]:
+        """Every record of the profile, in the order in which the notebooks ask for them."""
+        return [self.found[name] for run in self.planned if (name := _name(run.config.identity())) in self.found]
+
+    def of(self, *notebooks: str) -> list[Record]:
+        """The records that some notebooks ask for, each once; a run may belong to several notebooks."""
+        runs = (run for run in self.planned if set(notebooks) & set(run.studies))
+        return [self.found[name] for run in runs if (name := _name(run.config.identity())) in self.found]
+
+    def answers(self, configs: list[RunConfig]) -> list[Record]:
+        """The records of some runs, those that there are."""
+        return [self.found[name] for config in configs if (name := _name(config.identity())) in self.found]
+
+    def of_paper(self) -> tuple[list[Record], int]:
+        """The records behind the paper's claims, and how many runs these need."""
+        return self.of(*PAPER), sum(bool(set(PAPER) & set(run.studies)) for run in self.planned)
+
+    def counts(self) -> pd.DataFrame:
+        """Columns study, planned, recorded, missing; a row for each notebook that asks for runs, and 'all' (each run once)."""
+        names = [name for name in STUDIES if any(name in run.studies for run in self.planned)]
+        rows = [(name, sum(name in run.studies for run in self.planned), len(self.of(name))) for name in names]
+        rows.append(("all", len(self.planned), len(self.records)))
+        return pd.DataFrame([(*row, row[1] - row[2]) for row in rows], columns=["study", "planned", "recorded", "missing"])
+
+    def by_study(self) -> dict[str, tuple[int, int]]:
+        """Recorded and planned runs of each notebook."""
+        return {row.study: (row.recorded, row.planned) for row in self.counts().itertuples()}
+
+    def by_init(self, notebook: str) -> dict[str, list[Record]]:
+        """The records of one notebook by initialisation, in the order of the profile."""
+        records = self.of(notebook)
+        names = dict.fromkeys(record.initialisation["name"] for record in records)
+        return {name: [r for r in records if r.initialisation["name"] == name] for name in names}
+
+    def data_name(self) -> str:
+        """Name of the data set of the records; 'no records' if there are none."""
+        return next((record.data["name"] for record in self.records), "no records")
+
+
+def _name(identity: dict) -> str:
+    return json.dumps(identity, sort_keys=True)
+
+
+def read(results: Path, profile: str) -> Recorded:
+    """The records in ``results`` that answer a run of ``profile``; none if there is no such file.
+
+    Raises:
+        ValueError: if they come from more than one data set, or the file is damaged.
+    """
+    planned = profile_runs(profile)
+    wanted = {_name(run.config.identity()) for run in planned}
+    records = [r for r in (read_table(results) if Path(results).is_file() else []) if _name(r.config) in wanted]
+    data = {(record.data["name"], record.data.get("images", record.data["fingerprint"])) for record in records}
+    if len(data) > 1:
+        raise ValueError(f"{results} holds runs of several data sets ({', '.join(sorted(name for name, _ in data))}); one page shows one")
+    return Recorded(planned, {_name(record.config): record for record in records})

@@ -1,0 +1,37 @@
+"""What can be asked of some data: regions, sources to leave out and sources to tell apart."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from cxrlib.data.labels import LABELS
+from cxrlib.data.views import MASKED, mask_folder
+from cxrlib.study.parameters import Shortcuts
+
+FEWEST = 2  # patients of a class, or of a source, without which an experiment is not proposed
+
+
+def derived(parameters: Shortcuts, index: pd.DataFrame) -> Shortcuts:
+    """Fill what is null from the data: regions, sources to leave out, and sources to tell apart.
+
+    A source is left out if it shares a class with another source and both classes keep training patients without it. Told
+    apart are the two sources with the most training images within a class that has two; positive images first. What
+    the data do not allow becomes an empty tuple or stays null, so that no such run is planned.
+    """
+    values = {}
+    if parameters.regions is None:
+        lungs = MASKED if mask_folder(parameters.data, parameters.masks).is_dir() else ()
+        values["regions"] = ("whole", "centre", "frame", *lungs)
+    train = index[index["split"] == "train"]
+    counts = train.groupby(["label", "source"])["patient_id"].nunique()
+    common = {label: [s for s, n in counts[label].items() if n >= FEWEST] if label in counts else [] for label in LABELS}
+    if parameters.leave_out is None:
+        shared = dict.fromkeys(source for sources in common.values() if len(sources) > 1 for source in sources)
+        values["leave_out"] = tuple(s for s in shared if all(set(sources) - {s} for sources in common.values()))
+    if parameters.sources is None:
+        for label in ("positive", "negative") if parameters.within is None else (parameters.within,):
+            sizes = train.loc[(train["label"] == label) & train["source"].isin(common[label]), "source"].value_counts()
+            if len(sizes) > 1:
+                values |= {"sources": tuple(sizes.index[:2]), "within": label}
+                break
+    return parameters.model_copy(update=values)

@@ -1,0 +1,105 @@
+"""Figures of the study on real X-rays, beside those of :mod:`cxrlib.study.figures.common`; what has no records yet is drawn as a note."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.study.figures import common
+from cxrlib.study.figures.common import MARKERS, PALETTE
+
+
+def note(title: str, text: str = "no records yet") -> Figure:
+    """A small figure that says why there is nothing to draw."""
+    figure, ax = plt.subplots(figsize=(6.5, 1.3))
+    ax.axis("off")
+    ax.set_title(title)
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=12, color="0.35", transform=ax.transAxes)
+    return figure
+
+
+def grid(table: pd.DataFrame, x: str, orders: dict[str, Sequence], title: str, xlabel: str, names: dict) -> Figure:
+    """Figure 4 from the cells that are recorded: a panel for mixup, a line for each initialisation; a note below two values of ``x``.
+
+    Args:
+        table: of :func:`cxrlib.study.pairs.cells`; may be empty.
+        orders: for ``x``, mixup and init the values in their order.
+    """
+    if table.empty or len(set(table[x])) < 2:
+        return note(title, f"no records yet of two values of {x}")
+    places = {column: {value: place for place, value in enumerate(order)} for column, order in orders.items()}
+    keys = [[places[column][value] for value in table[column]] for column in ("mixup", "init", x)]
+    return common.grid_panels(table.iloc[np.lexsort(keys[::-1])], x, "mixup", "init", title, xlabel, names)
+
+
+def data_size(table: pd.DataFrame, inits: Sequence[str], title: str, references: dict[str, float]) -> Figure:
+    """Figure 7 with ``inits`` in their order, or a note if only the full training set is recorded."""
+    if table.empty or table["images_per_class"].isna().all():
+        return note(title, "no records yet with few images per class")
+    return common.data_size(table.iloc[np.argsort([list(inits).index(init) for init in table["init"]], kind="stable")], title, references)
+
+
+def trade_off(curves: dict[str, pd.DataFrame], points: dict[str, tuple[float, float]], equal: float, title: str) -> Figure:
+    """Sensitivity against specificity over all thresholds: mean over runs and a band from the least to the greatest.
+
+    Args:
+        curves: by name, columns specificity, mean, least, greatest.
+        points: by name the mean specificity and sensitivity at the threshold 0.5.
+        equal: specificity at which the models are compared, drawn as a line.
+    """
+    if not curves:
+        return note(title)
+    figure, ax = plt.subplots(figsize=(7.8, 5))
+    for position, (name, table) in enumerate(curves.items()):
+        color = PALETTE[position]
+        ax.fill_between(table["specificity"], table["least"], table["greatest"], color=color, alpha=0.16, linewidth=0)
+        ax.plot(table["specificity"], table["mean"], color=color, linewidth=2, label=name)
+        ax.plot(*points[name], color=color, marker=MARKERS[position], markersize=13 - 2.5 * position, markeredgecolor="black", linestyle="none")
+    ax.plot([], [], color="0.7", marker="o", markeredgecolor="black", linestyle="none", markersize=9, label="at threshold 0.5")
+    ax.axvline(equal, color="0.35", linestyle="--", linewidth=1.2, label=f"equal specificity, {100 * equal:.1f} %")
+    ax.set(xlabel="specificity (share of negatives called negative)", ylabel="sensitivity (share of positives called positive)", title=title)
+    ax.set(xlim=(0.6, 1.005), ylim=(0, 1.02))
+    ax.legend(title="band: all seeds", loc="lower left")
+    return figure
+
+
+def reliability_pair(panels: dict[str, dict[str, pd.DataFrame]], title: str) -> Figure:
+    """Observed share of positives against predicted probability, a panel each, such as before and after scaling."""
+    if not any(panels.values()):
+        return note(title)
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.1 * len(panels), 4.9), sharey=True, squeeze=False)
+    for ax, (panel, bins) in zip(axes[0], panels.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect calibration")
+        for position, (name, table) in enumerate(bins.items()):
+            estimates = [Estimate(*row) for row in table[["observed", "low", "high"]].itertuples(index=False)]
+            style = {"color": PALETTE[position], "marker": MARKERS[position]}
+            common.estimate_errors(ax, table["predicted"] + 0.008 * (position - 1), estimates, label=name, **style)
+        ax.set(xlabel="mean predicted probability in the bin", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=panel)
+    axes[0][0].set_ylabel("observed share of positives (95 % interval)")
+    axes[0][-1].legend(loc="lower right", fontsize=10)
+    figure.suptitle(title)
+    return figure
+
+
+def forest(rows: Sequence[tuple[str, Estimate, str]], title: str) -> Figure:
+    """Differences with their 95 % intervals in percentage points, one below the other: (name, difference, verdict)."""
+    if not rows:
+        return note(title)
+    figure, ax = plt.subplots(figsize=(9.2, 0.36 * len(rows) + 1.5))
+    looks = {"holds": (PALETTE[2], "o"), "not seen": ("0.5", "s"), "contradicted": (PALETTE[3], "X")}
+    places = np.arange(len(rows))[::-1]
+    for verdict, (color, marker) in looks.items():
+        part = [(place, 100 * e, 100 * e.low, 100 * e.high) for place, (_, e, v) in zip(places, rows, strict=True) if v == verdict]
+        if part:
+            y, value, low, high = np.array(part).T
+            ax.errorbar(value, y, xerr=[value - low, high - value], color=color, marker=marker, linestyle="none", markersize=8, capsize=3, label=verdict)
+    ax.axvline(0, color="0.4", linewidth=1)
+    ax.set_yticks(places, [name for name, _, _ in rows])
+    ax.set(xlabel="difference (percentage points, 95 % interval)", title=title, ylim=(-0.7, len(rows) - 0.3))
+    ax.legend(title="verdict, p corrected", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

@@ -1,0 +1,166 @@
+"""Where Grad-CAM looks, image by image: the share of each map's heat in the central region and in the frame.
+
+The real X-rays of the committed records have no lung masks. The *central region* is the central square that covers half
+of the image, the region of :mod:`cxrlib.data.views`; it holds most of the lungs, and the heart, the spine and whatever
+was written over them. The *frame* is the outer eighth on each side, one cell of the laptop model's feature map. The two
+nearly cover the image, so what one of them gains the other loses.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxrlib.config import CENTRE_SHARE
+from cxrlib.data.dataset import Dataset
+from cxrlib.data.views import central_square
+from cxrlib.experiment.record import Record, code_version, load_model
+from cxrlib.explain import energy_inside, frame_mask, grad_cam
+from cxrlib.files import atomic_write
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.inference import percentile, resampled_means
+from cxrlib.study.comparisons import Part
+
+FRAME_SHARE = 0.125
+NOTE = b"share of Grad-CAM heat by region, version 1"
+REGIONS = ("centre", "frame")
+TYPES = {"seed": "int64", "file": "str", "patient_id": "str", "label": "int64", "predicted": "int64"}
+TYPES |= dict.fromkeys(("centre", "frame", "centre_area", "frame_area"), "float64")
+
+
+def measure(records: Iterable[Record], store: Path, dataset: Dataset, cache: Path) -> pd.DataFrame:
+    """The heat of every test image of every run, explaining the class that the run predicts, as in notebook 05.
+
+    Args:
+        records: with their trained weights in ``store``.
+
+    Returns:
+        A row per run and image: seed, file, patient_id, label and predicted class (0 or 1), centre and frame (share of the
+        map's total in [0, 1]; NaN where the map is all zero), centre_area and frame_area (share of the image).
+        ``attrs['about']`` says of which data, runs and code.
+
+    Raises:
+        WeightsError: if the weights of a record are missing or damaged.
+    """
+    import torch
+
+    from cxrlib.model.network import normalise
+
+    rows, keys = [], {}
+    records = list(records)
+    for record in records:
+        size, origin = record.config["crop"], record.initialisation
+        test = record.table()
+        grey = np.array(dataset.images("test", size, cache))
+        inputs = normalise(torch.from_numpy(grey), origin["mean"], origin["std"], record.config["image_channels"])
+        maps = grad_cam(load_model(record, store), inputs)
+        masks = {"centre": central_square(size, CENTRE_SHARE), "frame": frame_mask(size, FRAME_SHARE)}
+        values = {name: energy_inside(maps, np.broadcast_to(mask, maps.shape)) for name, mask in masks.items()}
+        areas = {f"{name}_area": mask.mean() for name, mask in masks.items()}
+        table = test[["file", "patient_id", "label"]].assign(seed=record.config["seed"], predicted=(test["logit"] > 0).astype(int))
+        rows.append(table.assign(**values, **areas))
+        keys[str(record.config["seed"])] = record.key
+    table = pd.concat(rows, ignore_index=True)[list(TYPES)].astype(TYPES)
+    first = records[0]
+    table.attrs["about"] = {
+        "data": first.data["name"], "fingerprint": dataset.fingerprint, "is_phantom": dataset.is_phantom, "code_version": code_version(),
+        "init": first.initialisation["name"], "crop": first.config["crop"], "steps": first.config["schedule"][-1], "records": keys,
+    }  # fmt: skip
+    return table
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table of :func:`measure` to a Parquet file, with what it is about in the file's metadata."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    content = io.BytesIO()
+    arrow = pa.Table.from_pandas(table[list(TYPES)], preserve_index=False)
+    about = json.dumps(table.attrs["about"], sort_keys=True).encode()
+    parquet.write_table(arrow.replace_schema_metadata({b"cxrlib": NOTE, b"about": about}), content, compression="zstd", write_page_checksum=True)
+    atomic_write(path, content.getvalue())
+
+
+def read(path: Path) -> pd.DataFrame | None:
+    """A table of :func:`write`, ``attrs`` and all; None if there is no such file.
+
+    Raises:
+        ValueError: if the file is something else, or damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if not Path(path).is_file():
+        return None
+    try:
+        arrow = parquet.read_table(path, page_checksum_verification=True)
+        table = arrow.to_pandas()[list(TYPES)].astype(TYPES)
+        table.attrs["about"] = json.loads(arrow.schema.metadata[b"about"])
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise ValueError(f"{path} is no table of Grad-CAM heat ({' '.join(str(error).split())}); 'cxr shortcuts grad-cam' makes one") from None
+    return table
+
+
+def _values(table: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share of heat (seeds, images), labels (images,) and patients (images,)."""
+    wide = table.pivot(index="seed", columns="file", values=region)
+    images = table.drop_duplicates("file").set_index("file").loc[wide.columns]
+    return wide.to_numpy(float), images["label"].to_numpy(), images["patient_id"].to_numpy()
+
+
+def _by_class(table: pd.DataFrame, region: str, resamples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean share of negatives, then positives, and resampled values."""
+    values, labels, patients = _values(table, region)
+    return resampled_means([np.where(labels == label, values, np.nan) for label in (0, 1)], patients, resamples=resamples)
+
+
+def shares(table: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+    """Columns region, label ('negative' or 'positive'), heat (Estimate over patients and runs), area, images (mean number scored a run)."""
+    rows = []
+    for region in REGIONS:
+        means, draws = _by_class(table, region, resamples)
+        for label, name in enumerate(("negative", "positive")):
+            scored = table.loc[table["label"] == label, region].notna().sum() / table["seed"].nunique()
+            row = {"region": region, "label": name, "heat": percentile(means[label], draws[:, label])}
+            rows.append(row | {"area": float(table[f"{region}_area"].iloc[0]), "images": float(scored)})
+    return pd.DataFrame(rows, dtype=object)
+
+
+def by_prediction(table: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+    """Heat in the central region by predicted and by true class: does it follow what an image is, or what it is called?
+
+    A map explains the predicted class, and a negative prediction is explained by what speaks for negative.
+
+    Returns:
+        A row for each predicted class: predicted ('negative' or 'positive'), negative and positive (Estimates, share of heat
+        of images of that true class), difference (positive less negative, with p-value) and images (mean number a run, of
+        each true class). NaN where no image was called so.
+    """
+    values, labels, patients = _values(table, "centre")
+    called = table.pivot(index="seed", columns="file", values="predicted").to_numpy()
+    rows = []
+    for prediction, name in enumerate(("negative", "positive")):
+        chosen = [np.where((labels == label) & (called == prediction), values, np.nan) for label in (0, 1)]
+        means, draws = resampled_means(chosen, patients, resamples=resamples)
+        row = {"predicted": name} | {true: percentile(means[k], draws[:, k]) for k, true in enumerate(("negative", "positive"))}
+        row["difference"] = percentile(means[1] - means[0], draws[:, 1] - draws[:, 0])
+        rows.append(row | {"images": tuple(float(np.isfinite(c).sum() / len(c)) for c in chosen)})
+    return pd.DataFrame(rows, dtype=object)
+
+
+def parts(table: pd.DataFrame | None, resamples: int = 4000) -> list[Part]:
+    """Claim 9: positives have more heat in the central region than negatives, and negatives more in the frame."""
+    names = {"centre": "heat in the central region, positive less negative", "frame": "heat in the frame, negative less positive"}
+    if table is None or table["label"].nunique() < 2:
+        return [Part(name, None) for name in names.values()]
+    found = []
+    for region, sign in (("centre", 1), ("frame", -1)):
+        means, draws = _by_class(table, region, resamples)
+        difference = percentile(sign * (means[1] - means[0]), sign * (draws[:, 1] - draws[:, 0]))
+        found.append(Part(names[region], Estimate(difference, difference.low, difference.high, difference.p_value), table["seed"].nunique()))
+    return found

@@ -1,0 +1,123 @@
+"""What ``make bench`` measured, as tables for the page on speed. The measuring itself is in ``benchmarks/``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+TABLES = ("rows", "ideas", "scale", "memory", "start", "folding", "machine", "versions")
+COSTS = ("index", "fingerprint", "cache", "epoch")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The result of a bench.
+
+    Raises:
+        ValueError: if the file is no complete result. OSError: if it cannot be opened.
+    """
+    try:
+        measured = json.loads(Path(path).read_text(encoding="utf-8"))
+        missing = [name for name in TABLES if not measured.get(name)]
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is no result of a bench ({error}); make bench writes one") from None
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}: the bench did not end; run make bench again")
+    return measured
+
+
+def ratios(measured: dict[str, Any]) -> pd.DataFrame:
+    """Every pair: columns name, what, against, unit, ours, theirs (medians), ratio, low, high, target, verdict."""
+    rows = []
+    for row in measured["rows"]:
+        ratio = row["ratio"]
+        reached = ratio["median"] >= row["target"]
+        verdict = "reached" if reached else f"short by {100 * (1 - ratio['median'] / row['target']):.0f} %"
+        values = {name: row[name] for name in ("name", "what", "against", "unit", "target")}
+        values |= {"ours": row["ours"]["median"], "theirs": row["theirs"]["median"], "verdict": verdict}
+        rows.append(values | {"ratio": ratio["median"], "low": ratio["low"], "high": ratio["high"]})
+    return pd.DataFrame(rows)
+
+
+def losses(measured: dict[str, Any]) -> pd.DataFrame:
+    """Training loss at the end of both sides of a pair, where it was noted: median and range over the repeats."""
+    rows = []
+    for row in measured["rows"]:
+        if "loss" in row:
+            shown = {side: "{median:.3f} ({low:.3f} to {high:.3f})".format(**row["loss"][side]) for side in ("ours", "theirs")}
+            rows.append({"training": row["name"].removeprefix("train-"), "cxrlib": shown["ours"], "standard recipe": shown["theirs"], "steps": row["steps"]})
+    return pd.DataFrame(rows)
+
+
+def ideas(measured: dict[str, Any]) -> pd.DataFrame:
+    """Images per second of a training step with each idea, a column for each model and size, and the gain over none of them.
+
+    Returns:
+        Index: the idea in words. Columns: ``(model and size, 'images/s' | 'gain' | 'first step')``; gain 1 is none.
+    """
+    columns: dict[tuple[str, str], dict[str, float]] = {}
+    plain: dict[str, float] = {}
+    for row in measured["ideas"]:
+        if "first_step_seconds" not in row:
+            continue
+        model = f"{'laptop' if 'laptop' in row['arch'] else 'BiT-R50x1'}, {row['size']} px"
+        plain.setdefault(model, row["rate"]["median"])  # the plain step comes first
+        for name, value in (
+            ("images/s", row["rate"]["median"]),
+            ("gain", row["rate"]["median"] / plain[model]),
+            ("first step", row["first_step_seconds"]),
+        ):
+            columns.setdefault((model, name), {})[row["name"]] = value
+    return pd.DataFrame(columns)
+
+
+def side_by_side(measured: dict[str, Any]) -> list[str]:
+    """What two runs at once do together, against one alone, in words."""
+    return [
+        f"{row['name']}: {row['rate']['median']:,.0f} images/s together; one alone with as many threads: {row['alone']:,.0f}"
+        for row in measured["ideas"]
+        if "alone" in row
+    ]
+
+
+def cost_lines(scale: pd.DataFrame) -> pd.DataFrame:
+    """The straight line through each cost as images grow in number.
+
+    Args:
+        scale: columns ``images`` and :data:`COSTS` in seconds.
+
+    Returns:
+        A row per cost: ``per_image`` (seconds), ``fixed`` (seconds at no image), ``bend``: how much dearer an image is at
+        the largest number than at the next smaller one after ``fixed`` is taken off, as a ratio; 1 is a straight line.
+    """
+    rows = []
+    for cost in COSTS:
+        per_image, fixed = np.polyfit(scale["images"], scale[cost], 1)
+        each = (scale[cost] - max(fixed, 0)) / scale["images"]
+        rows.append({"cost": cost, "per_image": per_image, "fixed": fixed, "bend": each.iloc[-1] / each.iloc[-2]})
+    return pd.DataFrame(rows).set_index("cost")
+
+
+def on_paper(measured: dict[str, Any], images: int, size: int = 512) -> pd.DataFrame:
+    """What ``images`` images would take on the machine of the bench: columns what, how much, from.
+
+    Decoding is that of files of 1024 px, as measured; index and fingerprint grow as they did up to the largest set.
+    """
+    from cxrlib.experiment.sweep import duration
+
+    lines = cost_lines(pd.DataFrame(measured["scale"]))
+    rate = {row["name"]: row["ours"]["median"] for row in measured["rows"]}
+    building = [duration(images / rate[name]) for name in ("cache-jpeg", "cache-png")]
+    reading = images * (lines.loc["index", "per_image"] + lines.loc["fingerprint", "per_image"])
+    size_on_disk = images * size**2 / 1e9
+    rows = [
+        ("cache on disk", f"{size_on_disk:,.0f} GB" if size_on_disk >= 10 else f"{size_on_disk:.1f} GB", f"{size} x {size} bytes an image"),
+        ("building it", " to ".join(building), "JPEG to PNG files of 1024 px"),
+        ("index and fingerprint", duration(reading), "the lines above; files of 256 px"),
+        ("one epoch, laptop model, 64 px", duration(images / rate["compute-64"]), "training on cached images"),
+        ("one epoch, BiT-R50x1, 128 px", duration(images / rate["compute-bit"]), "training on cached images"),
+    ]
+    return pd.DataFrame(rows, columns=["what", "how much", "from"])

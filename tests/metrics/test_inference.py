@@ -1,0 +1,123 @@
+"""Intervals over seeds and patients: coverage, pairing, verdicts."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cxrlib.metrics import inference
+from cxrlib.metrics.estimate import Estimate
+
+
+def simulate(random, seeds, images, accuracy=0.9, seed_spread=0.0):
+    level = accuracy + seed_spread * random.normal(size=(seeds, 1))
+    return random.random((seeds, images)) < level
+
+
+def test_one_seed_is_the_binomial_error():
+    correct = np.arange(400) < 360
+    e = inference.accuracy_over_seeds(correct[None])
+    assert e == 0.9 and (e.high - e.low) / 2 == pytest.approx(1.96 * math.sqrt(0.9 * 0.1 / 400), rel=0.08)
+
+
+def test_images_of_one_patient_count_together():
+    correct = (np.arange(100) < 80)[None]
+    plain = inference.accuracy_over_seeds(correct)
+    copies = inference.accuracy_over_seeds(np.repeat(correct, 4, axis=1), np.repeat(np.arange(100), 4))
+    assert (copies.low, copies.high) == pytest.approx((plain.low, plain.high), abs=0.015)
+
+
+def test_seed_spread_widens_the_interval_even_with_three_seeds():
+    random = np.random.default_rng(0)
+    covered = []
+    for k in range(150):
+        e = inference.accuracy_over_seeds(simulate(random, 3, 500, 0.85, 0.03), seed=k, resamples=400)
+        covered.append(e.low <= 0.85 <= e.high)
+    assert 0.7 < np.mean(covered)
+    tight = inference.accuracy_over_seeds(np.tile(np.arange(2000) < 1700, (3, 1)))
+    loose = inference.accuracy_over_seeds(np.stack([np.arange(2000) < n for n in (1500, 1700, 1900)]))
+    assert loose.high - loose.low > 3 * (tight.high - tight.low)
+
+
+def test_all_right_still_has_an_interval():
+    e = inference.accuracy_over_seeds(np.ones((3, 50)))
+    assert e == e.high == 1 and 0.9 < e.low < 0.95
+    assert inference.accuracy_over_seeds([[0, 0]]) == 0
+
+
+def test_difference_is_paired():
+    random = np.random.default_rng(2)
+    hard = random.random(400) < 0.2
+    a = np.tile(~hard, (3, 1))
+    b = a.copy()
+    b[:, :12] = False
+    d = inference.difference_over_seeds(a, b)
+    assert d == pytest.approx(a.mean() - b.mean()) and d.low > 0 and d.p_value < 0.01
+    unpaired = inference.accuracy_over_seeds(a)
+    assert d.high - d.low < 0.5 * (unpaired.high - unpaired.low)
+    reverse = inference.difference_over_seeds(b, a)
+    assert (reverse.low, reverse.high, reverse.p_value) == pytest.approx((-d.high, -d.low, d.p_value))
+    same = inference.difference_over_seeds(a, a)
+    assert (same, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+
+
+def test_p_value_is_uniform_enough_without_an_effect():
+    random = np.random.default_rng(4)
+    p = [
+        inference.difference_over_seeds(
+            simulate(random, 5, 200), simulate(random, 5, 200), seed=k, resamples=300
+        ).p_value
+        for k in range(200)
+    ]
+    assert np.mean(np.array(p) < 0.05) < 0.12
+
+
+def test_same_seed_same_interval():
+    correct = simulate(np.random.default_rng(1), 3, 100)
+    first, second = (inference.accuracy_over_seeds(correct, seed=7) for _ in range(2))
+    assert (first.low, first.high) == (second.low, second.high)
+
+
+@pytest.mark.parametrize(
+    "low, high, expected, answer",
+    [
+        (0.01, 0.03, 1, "holds"),
+        (-0.01, 0.03, 1, "not seen"),
+        (-0.03, -0.01, 1, "contradicted"),
+        (-0.03, -0.01, -1, "holds"),
+        (0.01, 0.03, -1, "contradicted"),
+        (0.0, 0.03, 1, "not seen"),
+        (math.nan, math.nan, 1, "not seen"),
+    ],
+)
+def test_verdict(low, high, expected, answer):
+    assert inference.verdict(Estimate((low + high) / 2, low, high), expected) == answer
+
+
+def test_holm():
+    assert inference.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert inference.holm([0.01, math.nan, 0.04])[[0, 2]] == pytest.approx([0.02, 0.04])
+    assert inference.holm([]).size == 0
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        inference.holm([1.2])
+
+
+@pytest.mark.parametrize(
+    "correct, message",
+    [
+        ([True, False], "shape"),
+        (np.zeros((0, 5)), "shape"),
+        ([[0.5, 1]], "boolean"),
+        ([["a"]], "boolean"),
+    ],
+)
+def test_wrong_correct_is_named(correct, message):
+    with pytest.raises(ValueError, match=message):
+        inference.accuracy_over_seeds(correct)
+
+
+def test_unpaired_shapes_are_refused():
+    with pytest.raises(ValueError, match="same order"):
+        inference.difference_over_seeds(np.ones((3, 5)), np.ones((2, 5)))
+    with pytest.raises(ValueError, match="expected"):
+        inference.verdict(Estimate(0.1, 0, 1), 2)

@@ -1,0 +1,132 @@
+"""From records to findings, on records made by hand so that every answer is known."""
+
+import numpy as np
+import pytest
+
+from cxrlib.config import RunConfig
+from cxrlib.experiment.record import Record
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.study import pairs
+
+
+def record(wrong: int, init="random", images=100, **fields) -> Record:
+    """A run that gets the first ``wrong`` test images wrong."""
+    config = RunConfig(init=init, **fields)
+    labels = np.arange(images) % 2
+    logits = np.where(labels == 1, 2.0, -2.0) * np.where(np.arange(images) < wrong, -1, 1)
+    predictions = {"split": ["test"] * images, "file": [f"{i}.png" for i in range(images)], "patient_id": [str(i) for i in range(images)]}
+    predictions |= {"label": labels.tolist(), "logit": logits.tolist()}
+    return Record(
+        key=f"{init}{wrong}{fields}", protocol_version=1, config=config.identity(), data={}, initialisation={"name": init}, code_version="0",
+        packages={}, machine={}, history=[], predictions=predictions, wall_seconds=1, weights_sha256="",
+    )  # fmt: skip
+
+
+def test_correctness_counts_all_or_one_class():
+    right, patients = pairs.correctness([record(10), record(0)])
+    assert right.shape == (2, 100)
+    assert right.sum(axis=1).tolist() == [90, 100]
+    assert len(set(patients)) == 100
+    sensitivity, _ = pairs.correctness([record(10)], positive=True)
+    assert sensitivity.mean() == 0.9
+    assert pairs.correctness([record(10)], threshold=0.99)[0].mean() == pytest.approx(0.5 - 0.05 + 0.05, abs=0.06)
+    with pytest.raises(ValueError, match="no records"):
+        pairs.correctness([])
+
+
+def test_cells_group_by_setting_and_keep_intervals():
+    records = [record(10, seed=0), record(20, seed=1), record(0, "b", seed=0), record(0, "b", seed=1)]
+    table = pairs.cells(records, ["init"]).set_index("init")
+    assert table.at["random", "runs"] == 2
+    accuracy = table.at["random", "accuracy"]
+    assert accuracy == pytest.approx(0.85)
+    assert accuracy.low < 0.85 < accuracy.high
+
+
+def test_effect_pairs_only_what_differs_in_one_axis():
+    records = [record(30, seed=s, mixup=m) for s in (0, 1) for m in ("off", "beta")]
+    records += [record(10, "b", seed=s, mixup=m) for s in (0, 1) for m in ("off", "beta")]
+    records += [record(99, "b", seed=7)]  # has no partner
+    gain = pairs.effect(records, "init", "b", "random")
+    assert gain == pytest.approx(0.2)
+    assert gain.low > 0
+    assert pairs.effect(records, "mixup", "beta", "off") == 0
+    with pytest.raises(ValueError, match="no two records differ in schedule"):
+        pairs.effect(records, "schedule", (1, 2), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("parts", "verdict"),
+    [
+        ([(0.1, 0.05, 0.2)], "holds"),
+        ([(0.1, 0.05, 0.2), (0.0, -0.1, 0.1)], "holds partly"),
+        ([(0.0, -0.1, 0.1)], "not seen"),
+        ([(-0.1, -0.2, -0.05)], "contradicted"),
+        ([(-0.1, -0.2, -0.05), (0.0, -0.1, 0.1)], "contradicted"),
+    ],
+)
+def test_a_finding_follows_from_its_parts(parts, verdict):
+    finding = pairs.combine({f"part {i}": Estimate(*values) for i, values in enumerate(parts)})
+    assert finding.verdict == verdict
+    assert finding.result.startswith("part 0: ")
+
+
+def test_points_speak_in_percentage_points():
+    assert pairs.points(Estimate(0.031, 0.008, 0.052)) == "+3.1 points (+0.8 to +5.2)"
+    assert pairs.points(Estimate(0.031)) == "+3.1 points (no interval)"
+
+
+def test_mean_interval_is_students():
+    estimate = pairs.mean_interval(np.array([1.0, 2.0, 3.0]))
+    assert estimate == 2
+    assert estimate.low == pytest.approx(2 - 4.3027 / np.sqrt(3), abs=1e-3)
+    assert np.isnan(pairs.mean_interval(np.array([1.0])).low)
+
+
+def test_mean_difference_ignores_undefined_values():
+    generator = np.random.default_rng(0)
+    difference = pairs.mean_difference(np.r_[generator.normal(1, 0.1, 200), np.nan], generator.normal(0, 0.1, 200))
+    assert difference == pytest.approx(1, abs=0.05)
+    assert 0.9 < difference.low < difference.high < 1.1
+
+
+def test_inits_keep_the_order_of_the_study():
+    records = [record(0, "b"), record(0), record(0, "mine.safetensors")]
+    assert pairs.ordered_inits(records, ["random", "some/mine.safetensors", "b", "absent"]) == ["random", "mine.safetensors", "b"]
+
+
+def test_auc_difference_agrees_with_scikit_learn_and_covers_chance():
+    from sklearn.metrics import roc_auc_score
+
+    generator = np.random.default_rng(0)
+
+    def noisy(strength: float, seed: int) -> Record:
+        made = record(0, seed=seed, images=200)
+        logits = (strength * (2 * np.array(made.predictions["label"]) - 1) + generator.normal(size=200)).tolist()
+        return made.model_copy(update={"predictions": made.predictions | {"logit": logits}})
+
+    strong, weak = [noisy(1.5, s) for s in (0, 1, 2)], [noisy(0.3, s) for s in (0, 1, 2)]
+    by_hand = [roc_auc_score(a.table()["label"], a.table()["logit"]) for a in (*strong, *weak)]
+    gap = pairs.auc_difference(strong, weak)
+    assert gap == pytest.approx(np.mean(by_hand[:3]) - np.mean(by_hand[3:]))
+    assert 0 < gap.low < gap < gap.high
+    same = pairs.auc_difference(weak, [noisy(0.3, s) for s in (0, 1, 2)])
+    assert same.low < 0 < same.high
+
+
+def test_the_interval_of_an_auc_draws_one_fewer_than_there_are_as_the_accuracys_does(monkeypatch):
+    class Counting:
+        def __init__(self):
+            self.generator, self.asked = np.random.default_rng(0), []
+
+        def integers(self, high, size):
+            self.asked.append((high, size))
+            return self.generator.integers(high, size=size)
+
+    labels, scores = np.arange(12) % 2, np.random.default_rng(1).normal(size=(1, 3, 12))
+    for runs, expected in ((3, {(6, 5), (3, 2)}), (1, {(6, 5), (1, 1)})):
+        counting = Counting()
+        with monkeypatch.context() as patched:
+            patched.setattr(pairs.np.random, "default_rng", lambda _seed, counting=counting: counting)
+            pairs.auc_contrast(scores[:, :runs], labels, np.arange(12) // 2, (1,), resamples=5)
+        assert set(counting.asked) == expected

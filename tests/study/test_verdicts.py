@@ -1,0 +1,420 @@
+"""Verdicts on records made by hand, so that every answer is known, and on the committed ones, so that none is typed."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from common import ROOT
+from scipy.stats import norm
+
+from cxrlib.config import RunConfig
+from cxrlib.experiment import record as records
+from cxrlib.experiment.record import Record
+from cxrlib.metrics import operating, proportions
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.study import committed as recorded
+from cxrlib.study import comparisons, paper, selection, thresholds, verdicts
+from cxrlib.study.claims import CLAIMS
+from cxrlib.study.pairs import Finding
+
+TABLE = ROOT / "results" / "quarter.parquet"
+SHORT, MIDDLE, LONG = (1, 10), (1, 100), (1, 200)
+DESIGN = recorded.Design(
+    inits=("random", "s", "m"),
+    resolutions=((40, 32), (64, 56)),
+    schedules=(SHORT, MIDDLE, LONG),
+    mixups=("off", "beta"),
+    sizes=(32, 64, 128),
+    resolution=(64, 56),
+    schedule=MIDDLE,
+    mixup="beta",
+)
+
+
+def record(wrong: float, init="random", seed=0, resolution=(64, 56), images=200, swing=0.0, logits=None, **fields) -> Record:
+    """A run that gets about a share ``wrong`` of positive images wrong, each seed others, and all negative ones right."""
+    values = {"schedule": MIDDLE, "mixup": "beta", "resize": resolution[0], "crop": resolution[1]} | fields
+    config = RunConfig(init=init, seed=seed, **values)
+    labels = np.arange(images) % 2
+    if logits is None:
+        generator = np.random.default_rng([seed, config.crop, config.schedule[-1], len(init), config.images_per_class or 0])
+        miss = (labels == 1) & (generator.permutation(images // 2).repeat(2) < round(wrong * images / 2))
+        logits = np.where(labels == 1, 2.0, -2.0) * np.where(miss, -1, 1) + 0.01 * generator.normal(size=images)
+    predictions = {"split": ["test"] * images, "file": [f"{i}.png" for i in range(images)], "patient_id": [f"p{i}" for i in range(images)]}
+    predictions |= {"label": labels.tolist(), "logit": np.asarray(logits, dtype=float).tolist()}
+    end = config.schedule[-1]
+    history = [{"step": float(s), "test_accuracy": 0.8 + (swing if k % 2 else 0) + 0.001 * seed * k} for k, s in enumerate(np.linspace(1, end, 11))]
+    return Record(
+        key=f"{wrong}{config.identity()}", protocol_version=1, config=config.identity(), data={"name": "made", "fingerprint": "0"},
+        initialisation={"name": init}, code_version="0", packages={}, machine={}, history=history, predictions=predictions, wall_seconds=1, weights_sha256="",
+    )  # fmt: skip
+
+
+def performance(wrong: dict[str, float], seeds=range(5), **fields) -> list[Record]:
+    return [record(share, init, seed, **fields) for init, share in wrong.items() for seed in seeds]
+
+
+def judge(made: list[Record], design=DESIGN) -> dict[int, Finding]:
+    return verdicts.judge(comparisons.parts(made, design, resamples=600))
+
+
+# Verdicts
+
+
+def test_a_clear_order_holds_and_the_opposite_is_contradicted():
+    up = judge(performance({"random": 0.6, "s": 0.3, "m": 0.02}))
+    assert up[1].verdict == "holds"
+    assert up[1].result.startswith("s against random: +15.0 points (")
+    assert up[5].verdict == "holds", "no false positive, and sensitivity and NPV rise"
+    down = judge(performance({"random": 0.02, "s": 0.3, "m": 0.6}))
+    assert down[1].verdict == "contradicted"
+    assert judge(performance({"random": 0.6, "s": 0.3, "m": 0.3}))[1].verdict == "holds partly"
+
+
+def test_no_difference_is_not_seen():
+    same = judge(performance({"random": 0.3, "s": 0.3, "m": 0.3}))
+    assert same[1].verdict == "not seen"
+    assert "p = 1.00" in same[1].result
+
+
+def test_what_has_no_records_says_so_and_no_number_is_made_up():
+    nothing = judge([])
+    assert {finding.verdict for finding in nothing.values()} == {"not recorded yet"}
+    assert all(not any(sign in finding.result for sign in ("points", "p =")) for finding in nothing.values())
+    some = judge(performance({"random": 0.6, "s": 0.3}))
+    assert some[1].verdict == "not recorded yet", "a claim of two parts needs both"
+    assert "m against s: not recorded yet" in some[1].result
+    assert " p " not in some[1].result, "what is not judged is not tested"
+
+
+def test_one_false_positive_contradicts_none():
+    made = performance({"random": 0.5, "s": 0.5, "m": 0.5})
+    wrong = dict(made[3].predictions) | {"logit": [3.0, *made[3].predictions["logit"][1:]]}
+    found = judge([*made[:3], made[3].model_copy(update={"predictions": wrong}), *made[4:]])
+    assert found[5].verdict == "contradicted"
+    assert judge(made)[5].verdict == "holds partly", "specificity alone"
+
+
+def test_equal_aucs_hold_only_if_shown_to_be_equal():
+    generator = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+
+    def made(strengths: dict[str, float], spread: float) -> list[Record]:
+        shared = generator.normal(size=200)
+        return [
+            record(0, init, seed, logits=strength * (2 * labels - 1) + shared + spread * generator.normal(size=200))
+            for init, strength in strengths.items()
+            for seed in range(5)
+        ]
+
+    assert judge(made({"random": 2, "s": 2, "m": 2}, 0.01))[6].verdict == "holds"
+    assert judge(made({"random": 0.2, "s": 0.9, "m": 2}, 0.1))[6].verdict == "contradicted"
+    assert judge(made({"random": 0.5, "s": 0.5, "m": 0.5}, 1.5))[6].verdict == "not seen", "too noisy to call equal"
+
+
+def grid(share) -> list[Record]:
+    return [
+        record(share(init, resolution, schedule, mixup), init, seed, resolution, schedule=schedule, mixup=mixup)
+        for init in DESIGN.inits
+        for resolution in DESIGN.resolutions
+        for schedule in DESIGN.schedules
+        for mixup in DESIGN.mixups
+        for seed in range(3)
+    ]
+
+
+def test_the_grid_answers_claims_two_to_four():
+    made = grid(lambda init, resolution, schedule, mixup: 0.1 + 0.3 * (resolution[1] == 32) + 0.3 * (schedule == SHORT) + 0.2 * (mixup == "off"))
+    found = judge(made)
+    assert [found[n].verdict for n in (2, 3, 4)] == ["holds"] * 3
+    assert "100 steps against 10 steps: +15.0 points" in found[3].result
+    assert "gain up to 100 steps less the gain after: +15.0 points" in found[3].result
+    steady = grid(lambda init, resolution, schedule, mixup: 0.9 - 0.3 * DESIGN.schedules.index(schedule))
+    assert judge(steady)[3].verdict == "holds partly", "it helps, but the gain does not fade"
+
+
+def test_few_images_and_steadiness():
+    sizes = [record(0.2 if init == "m" else 0.5, init, seed, images_per_class=size) for init in DESIGN.inits for size in DESIGN.sizes for seed in range(5)]
+    found = judge(sizes)
+    assert found[8].verdict == "holds partly", "pretraining wins, the peak at 64 is not there"
+    assert found[8].result.count("points") == 4
+    calm = [record(0.3, init, seed, swing=0.1 if init == "random" else 0.02 * (1 + 0.1 * seed)) for init in DESIGN.inits for seed in range(5)]
+    assert judge(calm)[7].verdict == "holds"
+
+
+def test_a_verdict_follows_the_corrected_p_value_not_the_interval():
+    narrow = Estimate(0.02, 0.001, 0.04, 0.03)
+    alone = verdicts.judge({1: [comparisons.Part("a", narrow, 5)]})
+    assert alone[1].verdict == "holds"
+    among = verdicts.judge({n: [comparisons.Part("a", narrow, 5)] for n in (1, 2, 3)})
+    assert {finding.verdict for finding in among.values()} == {"not seen"}
+    assert "p = 0.090" in among[1].result
+
+
+def test_an_axis_of_one_value_cannot_be_tested():
+    assert judge([], replace(DESIGN, resolutions=((64, 56),)))[2].verdict == "cannot be tested here"
+
+
+def test_nine_rows_in_order_and_provisional_where_runs_are_missing():
+    made = performance({"random": 0.6, "s": 0.3, "m": 0.02})
+    rows = verdicts.verdicts(comparisons.parts(made, DESIGN, resamples=200), {recorded.PERFORMANCE: (15, 20)})
+    assert [row.number for row in rows] == [claim.number for claim in CLAIMS] == list(range(1, 10))
+    assert rows[0].result.startswith("provisional, 15 of 20 runs: ")
+    assert rows[8].verdict == "cannot be tested here"
+    assert verdicts.verdicts({n: [] for n in range(1, 9)}, grad_cam=Finding("x", "holds"))[8].verdict == "holds"
+
+
+# The paper's numbers
+
+
+def test_intervals_of_published_counts_agree_with_statsmodels():
+    from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+    for a, b in (((186, 200), (171, 200)), ((386, 400), (385, 400)), ((200, 200), (200, 200))):
+        ours = proportions.newcombe(*a, *b)
+        assert (ours.low, ours.high) == pytest.approx(confint_proportions_2indep(*a, *b, method="newcomb"), abs=1e-9)
+    evidence = verdicts.paper_evidence()
+    for name, row in paper.TABLE_1.items():
+        if row.ours:
+            low, high = proportion_confint(row.counts.tp + row.counts.tn, 400, method="wilson")
+            assert f"{name} {row.accuracy:.1f} ({100 * low:.1f} to {100 * high:.1f}) %" in evidence[1]
+            low, high = proportion_confint(row.counts.tp, 200, method="wilson")
+            assert f"{name} {row.sensitivity:.1f} ({100 * low:.1f} to {100 * high:.1f}) %" in evidence[5]
+
+
+def test_bounds_of_mcnemar_cover_every_overlap():
+    from scipy.stats import binomtest
+
+    assert proportions.mcnemar_bounds(386, 385, 400) == (1.0, 1.0), "no overlap of errors makes one image a difference"
+    low, high = proportions.mcnemar_bounds(386, 371, 400)
+    assert low == pytest.approx(binomtest(15, 15).pvalue)
+    assert high == pytest.approx(binomtest(29, 43).pvalue)
+
+
+def test_sample_sizes_agree_with_other_formulas():
+    a, b, z = 0.965, 0.9625, norm.ppf(0.975) + norm.ppf(0.8)
+    mean = (a + b) / 2
+    assert proportions.images_independent(a, b) == pytest.approx(2 * mean * (1 - mean) * z**2 / (a - b) ** 2, rel=0.01)
+    for share in (0.01, 0.02, 0.07):
+        n = proportions.images_paired(a, b, share)
+        # Power of the normal approximation to McNemar's test at that size.
+        gap = a - b
+        power = norm.cdf((gap * math.sqrt(n) - norm.ppf(0.975) * math.sqrt(share)) / math.sqrt(share - gap**2))
+        assert power == pytest.approx(0.8, abs=0.001)
+    with pytest.raises(ValueError, match="between the difference"):
+        proportions.images_paired(a, b, 0.001)
+
+
+def test_the_summary_counts_every_verdict_once():
+    given = ["holds partly", "not seen", "holds", "holds partly", "contradicted", verdicts.CANNOT]
+    rows = [verdicts.Verdict(number, "", "", "", verdict) for number, verdict in enumerate(given, 1)]
+    assert verdicts.summary(rows) == "of 6 claims, 1 holds (3), 2 hold partly (1, 4), 1 is not seen (2), 1 is contradicted (5), 1 cannot be tested here (6)"
+
+
+# Choosing on the test set
+
+
+def test_choosing_among_equals_is_optimistic_and_one_clear_best_is_not():
+    equal = [record(0.3, "random", seed, (16 + 2 * k, 16 + k)) for k in range(12) for seed in range(2)]
+    found = selection.optimism(equal, repeats=50)
+    assert found.cells == 12
+    assert found.gain.low > 0
+    clear = [record(0.6, "random", seed, (16 + 2 * k, 16 + k)) for k in range(4) for seed in range(2)] + [record(0.0, "m", seed) for seed in range(2)]
+    assert selection.optimism(clear, repeats=50).gain == pytest.approx(0, abs=1e-9)
+    assert selection.optimism(clear[-2:]) is None
+
+
+def test_selection_on_validation_stands_beside_selection_on_test():
+    trials = records.read_table(ROOT / "results" / "upstream.parquet")
+    table = selection.by_validation(trials, ("base_lr",))
+    assert len(table) > 0
+    assert (table["its test accuracy"] <= table["its test accuracy there"]).all()
+    assert selection.by_validation([record(0.1)]).empty
+
+
+def held_out(on_validation: float, on_test: float, seed: int, **fields) -> Record:
+    """A run with other shares of errors on validation images than on test images."""
+    made = record(on_test, "m", seed, validation_fraction=0.2, **fields)
+    other = record(on_validation, "m", seed + 100, **fields).predictions
+    both = {name: made.predictions[name] + other[name] for name in made.predictions}
+    both["split"] = ["test"] * 200 + ["validation"] * 200
+    return made.model_copy(update={"predictions": both})
+
+
+def test_the_setting_is_chosen_on_validation_images_alone():
+    lucky = [held_out(0.5, 0.1, seed, schedule=SHORT) for seed in range(3)]
+    honest = [held_out(0.2, 0.3, seed, schedule=LONG) for seed in range(3)]
+    table = selection.by_validation(lucky + honest, ("schedule", "mixup"))
+    (row,) = (dict(zip(table, values, strict=True)) for values in table.itertuples(index=False))
+    assert (row["chosen on validation"], row["chosen on test"]) == ((LONG, "beta"), (SHORT, "beta"))
+    assert [row["its validation accuracy"], row["its test accuracy"], row["its test accuracy there"]] == pytest.approx([0.9, 0.85, 0.95])
+    assert row["cost"] == pytest.approx(0.1)
+    assert row["cost"].low < 0.1 < row["cost"].high
+    same = selection.by_validation(honest + [held_out(0.9, 0.9, seed) for seed in range(3)], ("schedule",))["cost"].iloc[0]
+    assert same == same.low == same.high == 0
+    assert selection.by_validation(honest, ("schedule",)).empty, "one setting leaves no choice"
+
+
+def test_a_choice_is_among_settings_with_and_without_mixup_over_the_seeds_that_all_have():
+    uneven = [held_out(0.2, 0.2, seed, mixup=mixup, schedule=schedule) for mixup in ("beta", "off") for schedule in (SHORT, LONG) for seed in (0, 1)]
+    uneven.append(held_out(0.9, 0.9, 2, mixup="off", schedule=SHORT))
+    table = selection.by_validation(uneven, ("schedule", "mixup"))
+    assert table[["settings", "runs"]].values.tolist() == [[4, 8]]
+    assert table["its validation accuracy"].iloc[0] == pytest.approx(0.9)
+
+
+def test_agreement_of_validation_and_test():
+    def made(order) -> list[Record]:
+        pairs = zip((SHORT, MIDDLE, LONG, (1, 300)), (0.1, 0.3, 0.5, 0.7), order, strict=True)
+        return [held_out(valid, test, seed, schedule=schedule) for schedule, valid, test in pairs for seed in range(3)]
+
+    alike, opposite = (selection.agreement(made(order)) for order in ((0.2, 0.4, 0.6, 0.8), (0.8, 0.6, 0.4, 0.2)))
+    assert (alike.settings, alike.correlation, opposite.correlation) == (4, pytest.approx(1), pytest.approx(-1))
+    assert alike.gap == pytest.approx(0.05), "ten points of the positive half"
+    assert selection.agreement(made((0.2, 0.4, 0.6, 0.8))[:6]) is None
+    assert selection.agreement([record(0.1, schedule=(1, end)) for end in range(2, 9)]) is None, "nothing was held out"
+
+
+# Thresholds and calibration
+
+
+def test_a_temperature_from_validation_images_is_applied_to_the_test_images():
+    generator = np.random.default_rng(0)
+    runs, factors = [], (3.0, 0.5)
+    for seed, factor in enumerate(factors):
+        made = record(0, "m", seed, validation_fraction=0.2)
+        logits = generator.normal(size=2000) * 2
+        labels = (generator.random(2000) < 1 / (1 + np.exp(-logits))).astype(int)
+        other = {"split": ["validation"] * 2000, "file": [f"v{i}.png" for i in range(2000)], "patient_id": [f"v{i}" for i in range(2000)]}
+        other |= {"label": labels.tolist(), "logit": (factor * logits).tolist()}
+        runs.append(made.model_copy(update={"predictions": {name: made.predictions[name] + other[name] for name in other}}))
+    scaled, temperatures = thresholds.validation_fitted(runs[::-1])
+    assert temperatures.shape == (2, 1)
+    assert temperatures[:, 0] == pytest.approx(factors, rel=0.15), "in the order of the seeds, whatever the order given"
+    assert scaled == pytest.approx(thresholds.scores(runs).logits / temperatures)
+    with pytest.raises(ValueError):
+        thresholds.validation_fitted([record(0, "m", 0)])
+
+
+def test_cross_fitting_finds_the_temperature_of_logits_that_are_too_sure():
+    generator = np.random.default_rng(0)
+    true = generator.normal(0, 2, (2, 4000))
+    labels = (generator.random(4000) < 1 / (1 + np.exp(-true[0]))).astype(int)
+    data = thresholds.Scores(3 * true[:1], labels, np.arange(4000) // 2)
+    scaled, temperatures = operating.cross_fitted(data)
+    assert temperatures == pytest.approx(3, rel=0.12)
+    before, after = (operating.calibration_errors(logits, labels)["cross entropy"][0] for logits in (data.logits, scaled))
+    assert after < before
+
+
+def test_halves_keep_patients_together_and_classes_apart():
+    labels = np.r_[np.ones(60), np.zeros(60)].astype(int)
+    patients = np.arange(120) // 3
+    half = operating.halves(labels, patients)
+    assert all(len(set(half[patients == p])) == 1 for p in set(patients))
+    assert half[labels == 1].mean() == half[labels == 0].mean() == 0.5
+
+
+def test_a_threshold_alone_is_told_from_ranking():
+    generator = np.random.default_rng(1)
+    labels = np.arange(200) % 2
+    ranked = [1.5 * (2 * labels - 1) + generator.normal(size=200) for _ in range(5)]
+    shifted = {"random": [record(0, "random", s, logits=z - 1.5) for s, z in enumerate(ranked)], "m": [record(0, "m", s, logits=z) for s, z in enumerate(ranked)]}
+    at_half = thresholds.drawn_metrics(shifted["m"], resamples=300).minus(thresholds.drawn_metrics(shifted["random"], resamples=300), 1)
+    assert at_half > 0.2
+    table = thresholds.at_specificity(shifted, 0.9, resamples=300)
+    assert table["gain"].iloc[1] == pytest.approx(0)
+    assert "come from the threshold" in operating.threshold_answer(at_half, table["gain"].iloc[1])
+    cut = thresholds.cuts(np.stack(ranked), labels, 0.9)
+    assert all((z[labels == 0] <= c).mean() >= 0.9 for z, c in zip(ranked, cut))
+
+
+def test_metrics_of_resampling_are_those_of_scikit_learn():
+    from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_auc_score
+
+    run = record(0.3)
+    table = run.table()
+    called = (table["probability"] > 0.5).astype(int)
+    truth = table["label"]
+    expected = [accuracy_score(truth, called), recall_score(truth, called), precision_score(truth, called)]
+    expected += [recall_score(truth, called, pos_label=0), precision_score(truth, called, pos_label=0), roc_auc_score(truth, table["logit"])]
+    row = thresholds.performance([run], resamples=200)
+    assert list(row.values()) == pytest.approx(expected)
+    assert row["specificity"].low < 0.99, "no fault in 100 images is no proof of none"
+
+
+def test_predictive_values_follow_prevalence():
+    table = thresholds.predictive_values(performance({"m": 0.2}), (0.01, 0.5), resamples=300)
+    low, even = table["PPV"]
+    assert low.low < 0.5 < even.low
+    assert table["NPV"][0] > table["NPV"][1]
+
+
+# The committed records
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return recorded.read(TABLE, "quarter")
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def profiles_are_found():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        yield
+
+
+def _asked(runs, study: str) -> list[str]:
+    return [str(run.config.identity()) for run in runs.planned if study in run.studies]
+
+
+def test_every_committed_record_is_a_run_of_the_profile(committed):
+    stored = records.read_table(TABLE)
+    counts = committed.counts().set_index("study")
+    assert counts.at["all", "recorded"] == len(stored) == len(committed.records)
+    papers = {run for study in ("02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "05_grad_cam") for run in _asked(committed, study)}
+    assert len(papers) == 297, "the paper's grid; other notebooks may ask for more"
+    assert counts.at["all", "planned"] == len(committed.planned) >= len(papers)
+    assert (counts["recorded"] + counts["missing"] == counts["planned"]).all()
+    assert committed.data_name() == "covidx-mini"
+    assert not any(run.data["is_phantom"] for run in stored)
+    text = TABLE.read_bytes()
+    assert b"/work/" not in text and b"/root" not in text and b"/home/" not in text
+
+
+def test_every_verdict_is_recomputed_from_the_committed_records(committed):
+    found = comparisons.parts(committed.of_paper()[0], recorded.Design.of_profile("quarter"))
+    rows = verdicts.verdicts(found, committed.by_study())
+    allowed = {"holds", "holds partly", "not seen", "contradicted", "cannot be tested here", "not recorded yet"}
+    assert {row.verdict for row in rows} <= allowed
+    complete = {name: have == want for name, (have, want) in committed.by_study().items()}
+    for row in rows[:8]:
+        if complete[verdicts.STUDY_OF[row.number]]:
+            assert row.verdict not in ("cannot be tested here", "not recorded yet")
+            assert "provisional" not in row.result
+    # The parts of claim 1 by another way: plain means of the accuracies that training wrote down.
+    last = {}
+    for run in committed.of(recorded.PERFORMANCE):
+        last.setdefault(run.initialisation["name"], []).append(run.history[-1]["test_accuracy"])
+    for part, (b, a) in zip(found[1], (("fractal-s", "random"), ("fractal-m", "fractal-s"))):
+        assert part.difference == pytest.approx(np.mean(last[b]) - np.mean(last[a]))
+    corrected = [p for answers in verdicts.judged(found).values() for answer in answers for p in answer.p_values]
+    raw = [p for answers in verdicts.judged(found).values() for answer in answers for p in verdicts._p_values(answer.part)]
+    assert all(c >= r for c, r in zip(corrected, raw))
+
+
+def test_a_table_of_two_data_sets_is_refused(tmp_path, committed):
+    run = committed.records[0]
+    other = run.data | {"name": "other", "fingerprint": "1"}
+    key = records.content_key(run.config, "1", run.initialisation["sha256"])
+    records.write_table([run, run.model_copy(update={"data": other, "key": key})], tmp_path / "two.parquet")
+    with pytest.raises(ValueError, match="several data sets"):
+        recorded.read(tmp_path / "two.parquet", "quarter")
+    assert recorded.read(tmp_path / "none.parquet", "quarter").records == []
