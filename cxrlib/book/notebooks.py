@@ -13,13 +13,15 @@ import importlib.metadata
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cxrlib import markup
 from cxrlib.files import atomic_write
 
 LIBRARY = Path(__file__).parent.parent
@@ -140,6 +142,7 @@ def clean(notebook: Any, replacements: Mapping[str, str]) -> None:
     Removes papermill's and nbclient's times and standard error (progress and library warnings), tags the parameter cells
     ``hide-input`` and applies ``replacements`` (machine path to what the reader should see) to sources and text outputs.
     """
+    shorter = path_replacer(replacements)
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
@@ -154,8 +157,22 @@ def clean(notebook: Any, replacements: Mapping[str, str]) -> None:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
         for container, key in _texts(cell):
-            for old, new in replacements.items():
-                container[key] = container[key].replace(old, new)
+            container[key] = shorter(container[key])
+
+
+def path_replacer(replacements: Mapping[str, str]) -> Callable[[str], str]:
+    """What replaces paths in a text, the longest first, also where :func:`cxrlib.markup.text` has escaped them.
+
+    A path is one only where it begins: ``/d`` is none in ``https://doi.org/d``. The root of the file system, which is the
+    home folder in some containers, stands for nothing and is left alone.
+    """
+    known = {old: new for old, new in replacements.items() if old.strip("/")}
+    known = {str(markup.text(old)): str(markup.text(new)) for old, new in known.items()} | known
+    if not known:
+        return lambda text: text
+    either = "|".join(re.escape(old) + ("" if old.endswith(os.sep) else r"(?![\w-])") for old in sorted(known, key=len, reverse=True))
+    pattern = re.compile(rf"(?:(?<=file://)|(?<![\w/.:~-]))(?:{either})")
+    return lambda text: pattern.sub(lambda found: known[found[0]], text)
 
 
 def _run(template: Path, output: Path, parameters: Mapping[str, Any], root: Path) -> Any:

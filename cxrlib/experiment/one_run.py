@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -40,9 +41,25 @@ def open_dataset(parameters: Parameters, strict: bool = False) -> Dataset:
     return read_dataset(parameters.data, parameters.labels, parameters.cache, strict)
 
 
-def run_key(config: RunConfig, fingerprint: str, weights_sha256: str | None) -> str:
+def run_key(config: RunConfig, fingerprint: str, weights_sha256: str | None, normalisation: dict[str, Any] | None = None) -> str:
     """20 hexadecimal digits that name a run."""
-    return content_key(config.identity(), fingerprint, weights_sha256)
+    return content_key(config.identity(), fingerprint, weights_sha256, normalisation=normalisation)
+
+
+def recorded(config: RunConfig, key: str, weights: bool = False) -> Record | None:
+    """The record of a run, as :func:`cxrlib.records.load`; None too if it was made with another mean or std.
+
+    Records of older versions are: a file of weights had one key as ``timm:TAG`` and by its path.
+    """
+    from cxrlib.weights.resolve import resolve_initialisation
+
+    record = load(config.store, key, weights)
+    if record is not None and record.initialisation["sha256"] is not None:
+        wanted = resolve_initialisation(config.init, download=False)
+        values = json.loads(json.dumps([wanted.mean, wanted.std]))
+        if values != [record.initialisation["mean"], record.initialisation["std"]]:
+            return None
+    return record
 
 
 def key_of(config: RunConfig) -> str:
@@ -51,7 +68,8 @@ def key_of(config: RunConfig) -> str:
 
     dataset = open_dataset(config)
     fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
-    return run_key(config, fingerprint, resolve_initialisation(config.init).sha256)
+    initialisation = resolve_initialisation(config.init)
+    return run_key(config, fingerprint, initialisation.sha256, initialisation.normalisation())
 
 
 def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool = False, on_step: Callable[[int], None] | None = None) -> Record:
@@ -76,17 +94,17 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
     dataset = open_dataset(config)
     initialisation = resolve_initialisation(config.init)
     fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
-    key = run_key(config, fingerprint, initialisation.sha256)
+    key = run_key(config, fingerprint, initialisation.sha256, initialisation.normalisation())
 
     def compute() -> Record:
-        found = load(config.store, key, weights)
+        found = recorded(config, key, weights)
         return found or _train_and_record(config, dataset, initialisation, key, progress, on_step)
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return _run_together(config, key, weights, compute)
-    recorded = load(config.store, key, weights)
-    if recorded is not None:
-        return recorded
+    found = recorded(config, key, weights)
+    if found is not None:
+        return found
     with run_lock(config.store, key):
         return compute()
 
@@ -119,8 +137,8 @@ def _run_together(config: RunConfig, key: str, weights: bool, compute: Callable[
 
     state = PartialState(cpu=on_cpu(config))
     with run_lock(config.store, key) if state.is_main_process else nullcontext():
-        (recorded,) = broadcast_object_list([load(config.store, key, weights) if state.is_main_process else None])
-        (record,) = broadcast_object_list([recorded or compute()])
+        (found,) = broadcast_object_list([recorded(config, key, weights) if state.is_main_process else None])
+        (record,) = broadcast_object_list([found or compute()])
     return record
 
 
@@ -179,7 +197,8 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
         }
         | ({} if fingerprint == dataset.fingerprint else {"images": dataset.fingerprint}),  # of the images without the masks
         initialisation={"name": initialisation.name, "sha256": initialisation.sha256}
-        | {"mean": initialisation.mean, "std": initialisation.std},
+        | {"mean": initialisation.mean, "std": initialisation.std}
+        | ({"in_key": list(initialisation.in_key)} if initialisation.in_key else {}),
         code_version=code_version(),
         packages={name: importlib.metadata.version(name) for name in RECORDED_PACKAGES} | {"python": platform.python_version()},
         machine={

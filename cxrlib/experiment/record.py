@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -67,7 +68,9 @@ class Record(BaseModel):
         return pd.DataFrame(self.history)
 
 
-def content_key(config: dict[str, Any], fingerprint: str, weights_sha256: str | None, protocol: int = PROTOCOL_VERSION) -> str:
+def content_key(
+    config: dict[str, Any], fingerprint: str, weights_sha256: str | None, protocol: int = PROTOCOL_VERSION, normalisation: dict[str, Any] | None = None
+) -> str:
     """20 hexadecimal digits that name a run by its content.
 
     Args:
@@ -75,8 +78,10 @@ def content_key(config: dict[str, Any], fingerprint: str, weights_sha256: str | 
         fingerprint: of the data.
         weights_sha256: digest of the initial weights, None for random.
         protocol: version of the code that decides numbers.
+        normalisation: mean and std of the initial weights where their digest does not decide them
+            (:meth:`cxrlib.initialisations.Initialisation.normalisation`); without them the key is what it always was.
     """
-    identity = {"protocol": protocol, "data": fingerprint, "weights": weights_sha256}
+    identity = {"protocol": protocol, "data": fingerprint, "weights": weights_sha256} | ({"normalisation": normalisation} if normalisation else {})
     identity |= {"config": config | ({"init": None} if weights_sha256 else {})}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -91,7 +96,9 @@ def _checked(body: str, sha256: str, key: str) -> Record:
         raise ValueError("its checksum differs")
     try:
         record = Record.model_validate_json(body)
-        content = content_key(record.config, record.data["fingerprint"], record.initialisation["sha256"])
+        origin = record.initialisation
+        normalisation = {name: origin[name] for name in origin.get("in_key", ())}
+        content = content_key(record.config, record.data["fingerprint"], origin["sha256"], normalisation=normalisation)
     except (ValidationError, KeyError) as error:
         raise ValueError(f"it is no record: {type(error).__name__}") from None
     # How an older or newer protocol made its keys is not known here.
@@ -279,12 +286,20 @@ def load_model(record: Record, store: Path):
 
 @functools.cache
 def code_version() -> str:
-    """Version of the package with the commit it stands at, marked ``-dirty`` if the package differs from it."""
-    folder = Path(__file__).parent.parent
+    """Version of the package with the commit it stands at, marked ``-dirty`` if the package differs from it.
+
+    Only of a repository that tracks the package: the environment of another project may lie inside its repository, and
+    ``GIT_DIR`` may point to any.
+    """
+    import cxrlib
+
+    folder = Path(cxrlib.__file__).parent
     git = shutil.which("git")
     if git:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         try:
-            run_git = functools.partial(subprocess.run, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+            run_git = functools.partial(subprocess.run, cwd=folder, env=environment, capture_output=True, text=True, timeout=10, check=True)
+            run_git([git, "ls-files", "--error-unmatch", "--", "__init__.py"])
             commit = run_git([git, "rev-parse", "--short=12", "HEAD"]).stdout.strip()
             dirty = run_git([git, "status", "--porcelain", "--", "."]).stdout.strip()
             return f"{__version__}+{commit}{'-dirty' if dirty else ''}"

@@ -18,7 +18,7 @@ from typing import Any
 
 from cxrlib.config import RunConfig
 from cxrlib.experiment.cluster import TOPIC, connect, gpus, reporter
-from cxrlib.experiment.one_run import describe, image_sets, key_of, open_dataset, run
+from cxrlib.experiment.one_run import describe, image_sets, key_of, open_dataset, recorded, run
 from cxrlib.experiment.record import Record, load, save_without_weights
 from cxrlib.processes import usable_cores
 from cxrlib.weights.source import WeightsError
@@ -129,7 +129,7 @@ class _Tasks:
 
     def __init__(self, configs: dict[str, RunConfig], weights: bool) -> None:
         self.configs, self.weights = configs, weights
-        self.records = {key: record for key, config in configs.items() if (record := load(config.store, key, weights)) is not None}
+        self.records = {key: record for key, config in configs.items() if (record := recorded(config, key, weights)) is not None}
         missing = {key: config for key, config in configs.items() if key not in self.records}
         self.cost = {key: config.schedule[-1] * config.batch_size * config.crop**2 for key, config in missing.items()}
         # Long runs first, so that no worker is left with one at the end.

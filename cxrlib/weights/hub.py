@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cxrlib.weights.source import TIMM_PREFIX, Initialisation, WeightsError, checked_digest, per_channel
+from cxrlib.weights.source import TIMM_PREFIX, Initialisation, WeightsError, checked_digest, file_metadata, per_channel, stated_normalisation
 
 FILE = "model.safetensors"
 
@@ -64,4 +64,5 @@ def resolve_tag(init: str, download: bool) -> Initialisation:
         raise WeightsError(
             f"init '{init}': {error}; run once with a network, or save the file elsewhere and give its path and arch '{model}'"
         ) from None
-    return Initialisation(init, path, digest, per_channel(tuple(about.mean)), per_channel(tuple(about.std)), model)
+    mean, std = per_channel(tuple(about.mean)), per_channel(tuple(about.std))
+    return Initialisation(init, path, digest, mean, std, model, () if stated_normalisation(path, file_metadata(path)) == (mean, std) else ("mean", "std"))

@@ -103,6 +103,8 @@ class Initialisation:
         mean: what the weights expect to be subtracted from grey values in [0, 1]; one value, or one per channel.
         std: what they expect the difference to be divided by.
         arch: the architecture that the weights belong to; None if they do not say, and only their shapes tell.
+        in_key: 'mean' and 'std' where the same file under another name would be used with others: then its digest does
+            not decide the numbers of a run, and they join the key.
     """
 
     name: str
@@ -111,6 +113,11 @@ class Initialisation:
     mean: Normalisation = 0.5
     std: Normalisation = 0.5
     arch: str | None = None
+    in_key: tuple[str, ...] = ()
+
+    def normalisation(self) -> dict[str, Normalisation]:
+        """What joins the key of a run beside the digest; empty where the file itself says how it is used."""
+        return {name: getattr(self, name) for name in self.in_key}
 
 
 def weights_folder() -> Path:
