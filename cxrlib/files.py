@@ -38,6 +38,20 @@ def atomic_write(path: Path, content: bytes | str) -> None:
         raise
 
 
+def seal(text: str) -> bytes:
+    """A text behind its own SHA-256, for a file that must not be used if it is damaged."""
+    content = text.encode()
+    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+
+
+def unseal(content: bytes) -> str:
+    """The text of :func:`seal`; ValueError if the content is anything else."""
+    digest, separator, text = content.partition(b"\n")
+    if not separator or hashlib.sha256(text).hexdigest().encode() != digest:
+        raise ValueError("its checksum differs")
+    return text.decode()
+
+
 def safetensors_bytes(tensors: dict, metadata: dict[str, str]) -> bytes:
     """A safetensors file that depends on nothing but what it holds.
 

@@ -3,16 +3,23 @@
 Rows are written in place by several processes, beside a list of which are done; the file gets its name when all are. So
 an interrupted build goes on where it was, and a reader never sees half of one. Rows are written with plain writes, not
 through the map: on a full disk a write fails with a message, a map kills the process.
+
+Behind the array, where a reader of ``.npy`` does not look, stand a checksum of every row and one of these checksums.
+Each process verifies a cache when it first opens it; a damaged one is built again, and so is one of other decoders.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.metadata
+import math
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock, Timeout
 
+from cxrlib import PROTOCOL_VERSION
 from cxrlib.files import atomic_write
 from cxrlib.data.decode import ImageError, squared
 from cxrlib.processes import run_tasks, usable_cores
@@ -28,6 +36,7 @@ from cxrlib.processes import run_tasks, usable_cores
 if TYPE_CHECKING:
     import pandas as pd
 
+DECODER_VERSION = 1  # to be raised with every change of what cxrlib.data.decode makes of a file
 CHUNK = 16  # images per task; a worker holds one decoded image and this many resized ones
 SAVE_EVERY = 2.0  # seconds between saves of the done list: what a kill or a power cut can cost
 
@@ -54,6 +63,7 @@ class ImageCache:
         fingerprint: str,
         workers: int | None = None,
         progress: bool = True,
+        contents: Mapping[str, str] | None = None,
     ) -> ImageCache:
         """Open the cache of these images at ``size``, building what is missing of it.
 
@@ -69,9 +79,11 @@ class ImageCache:
                 order of rows does too.
             workers: processes; default one per usable core. With 1, or few images, this process does the work.
             progress: print counts and time left to stderr.
+            contents: SHA-256 of every image behind the fingerprint, by ``SPLIT/FILE`` (:func:`cxrlib.provenance.contents`):
+                an image that has changed since is refused, so that nothing is cached under the fingerprint of another.
 
         Raises:
-            ImageError: naming every image that cannot be decoded. What was done stays, and is not done again.
+            ImageError: naming every image that cannot be decoded, or has changed. What was done stays, and is not done again.
             DataError: if a path leads out of the folder.
             OSError: the disk is full or cannot be written.
             ValueError: if there are no rows or ``size`` is not positive.
@@ -79,27 +91,80 @@ class ImageCache:
         if len(index) == 0 or size < 1:
             raise ValueError(f"a cache of {len(index)} images at {size} px is empty; give at least one row and one pixel")
         rows = "\n".join(index["split"] + "/" + index["file"])
-        key = f"{fingerprint[:20]}-{hashlib.sha256((fingerprint + rows).encode()).hexdigest()[:12]}"
+        key = f"{fingerprint[:20]}-{hashlib.sha256((fingerprint + rows + decoders()).encode()).hexdigest()[:12]}"
         path = Path(cache_folder) / f"images-{key}-{size}px.npy"
         shape = (len(index), size, size)
-        images = _open(path, shape)
+        images = _open_sound(path, shape)
         if images is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _lock(path, progress):
-                images = _open(path, shape)
+                images = _open_sound(path, shape, tell=True)
                 if images is None:
-                    _build(_paths(index, folder), size, path, workers or usable_cores(), progress)
-                    images = _open(path, shape)
+                    expected = None if contents is None else [contents[name] for name in index["split"] + "/" + index["file"]]
+                    _build(_paths(index, folder), expected, size, path, workers or usable_cores(), progress)
+                    images = _open_sound(path, shape, tell=True)
+                if images is None:
+                    raise OSError(f"{path} does not hold what was written to it; check the disk, or choose another cache folder")
         return cls(images, path)
 
 
+@functools.cache
+def decoders() -> str:
+    """What turns files into pixels, and from which version on caches of another are not used."""
+    from PIL import features
+
+    packages = {name: importlib.metadata.version(name) for name in ("pillow", "pydicom")}
+    packages["jpeg"] = features.version("libjpeg_turbo") or features.version("jpg")
+    return f"decoder {DECODER_VERSION}, protocol {PROTOCOL_VERSION}, {packages}"
+
+
 def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap | None:
-    """The finished cache, or None if there is none or it was cut short."""
+    """The array of a finished or unfinished cache, or None if there is none or the file is of another size."""
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        fits = images.shape == shape and images.dtype == np.uint8 and images.flags.c_contiguous
+        return images if fits and path.stat().st_size == images.offset + images.size + _behind(len(images)) else None
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError):  # of a damaged header
         return None
-    return images if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _behind(rows: int) -> int:
+    """Bytes behind the array: a CRC-32 for each row, then the SHA-256 of these."""
+    return 4 * rows + 32
+
+
+def _sums(path: Path, rows: int) -> tuple[np.ndarray, bytes]:
+    """The checksums of rows, uint32 (rows,), and their digest."""
+    with path.open("rb") as file:
+        file.seek(-_behind(rows), os.SEEK_END)
+        content = file.read()
+    return np.frombuffer(content[:-32], dtype="<u4"), content[-32:]
+
+
+def _open_sound(path: Path, shape: tuple[int, int, int], tell: bool = False) -> np.memmap | None:
+    """The finished cache; None if there is none or it is damaged, which ``tell`` says on stderr."""
+    images = _open(path, shape)
+    if images is not None and not _verified(path, *_state(path), shape):
+        _verified.cache_clear()  # what is built in its place may get the same size and time
+        images = None
+    if images is None and tell and path.exists():
+        print(f"{path} is damaged or was cut short; it is built again", file=sys.stderr, flush=True)
+    return images
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=64)
+def _verified(path: Path, _inode: int, _size: int, _changed: int, _moved: int, shape: tuple[int, int, int]) -> bool:
+    """Whether every row is what its checksum says; read once by a process for as long as the file stays the same."""
+    images = _open(path, shape)
+    sums, digest = _sums(path, shape[0])
+    if images is None or hashlib.sha256(sums.tobytes()).digest() != digest:
+        return False
+    return all(zlib.crc32(image) == sum for image, sum in zip(images, sums.tolist(), strict=True))
 
 
 def _paths(index: pd.DataFrame, folder: Path | str) -> list[str]:
@@ -123,15 +188,16 @@ def _lock(path: Path, progress: bool) -> Iterator[None]:
         lock.release()
 
 
-def _build(paths: list[str], size: int, path: Path, workers: int, progress: bool) -> None:
+def _build(paths: list[str], expected: list[str] | None, size: int, path: Path, workers: int, progress: bool) -> None:
     from tqdm import tqdm
 
     unfinished, done_file = path.with_suffix(".partial"), path.with_suffix(".done")
     done = _resume(unfinished, done_file, (len(paths), size, size))
-    offset = unfinished.stat().st_size - len(paths) * size * size
+    offset = unfinished.stat().st_size - len(paths) * size * size - _behind(len(paths))
     todo = np.flatnonzero(~done)
     chunks = [todo[start : start + CHUNK].tolist() for start in range(0, len(todo), CHUNK)]
-    tasks = ((rows, [paths[row] for row in rows], str(unfinished), offset, size) for rows in chunks)
+    digests = [None] * len(paths) if expected is None else expected
+    tasks = ((rows, [paths[row] for row in rows], [digests[row] for row in rows], str(unfinished), offset, size, len(paths)) for rows in chunks)
     failures: dict[int, str] = {}
     saved = time.monotonic()
     bar = tqdm(
@@ -154,6 +220,12 @@ def _build(paths: list[str], size: int, path: Path, workers: int, progress: bool
         more = [f"... and {len(failures) - 50} more"] if len(failures) > 50 else []
         headline = f"{len(failures)} of {len(paths)} images cannot be used (the others are done and kept):"
         raise ImageError("\n".join([headline, *listed, *more]))
+    with unfinished.open("r+b") as file:
+        sums = _sums(unfinished, len(paths))[0]
+        file.seek(-32, os.SEEK_END)
+        file.write(hashlib.sha256(sums.tobytes()).digest())
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(unfinished, path)
     done_file.unlink(missing_ok=True)
 
@@ -164,10 +236,11 @@ def _resume(unfinished: Path, done_file: Path, shape: tuple[int, int, int]) -> n
     if images is not None and done_file.is_file():
         done = np.frombuffer(done_file.read_bytes(), dtype=np.uint8)
         if len(done) == shape[0]:
-            return done == 1
-    needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(unfinished.parent).free
+            sums = _sums(unfinished, shape[0])[0].tolist()
+            return np.array([flag == 1 and zlib.crc32(image) == sum for flag, image, sum in zip(done, images, sums, strict=True)])
+    needed, free = math.prod(shape) + _behind(shape[0]), shutil.disk_usage(unfinished.parent).free
     if needed > free:
-        message = f"the cache needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free"
+        message = f"the cache needs {amount(needed)} and {amount(free)} are free"
         raise OSError(f"{unfinished.parent}: {message}; free space, or choose a smaller size or another cache folder")
     done_file.unlink(missing_ok=True)
     try:
@@ -188,18 +261,37 @@ def _save_done(unfinished: Path, done_file: Path, done: np.ndarray) -> None:
     atomic_write(done_file, done.astype(np.uint8).tobytes())
 
 
+def amount(count: int) -> str:
+    """Bytes as people say them: '17 kB', '2.40 GB'."""
+    unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= unit), (1, "bytes"))
+    return f"{count / unit:.2f} {name}" if name == "GB" else f"{count / unit:.0f} {name}"
+
+
 def _write_rows(
-    rows: list[int], paths: list[str], unfinished: str, offset: int, size: int
+    rows: list[int], paths: list[str], digests: list[str | None], unfinished: str, offset: int, size: int, count: int
 ) -> tuple[list[int], dict[int, str]]:
-    """Decode, resize and write some rows; returns them, and the reason for each that failed."""
+    """Decode, resize and write some rows and their checksums; returns them, and the reason for each that failed."""
     failed = {}
     with open(unfinished, "r+b") as file:
-        for row, path in zip(rows, paths, strict=True):
+        for row, path, digest in zip(rows, paths, digests, strict=True):
             try:
                 image = squared(path, size)
+                if digest is not None and _digest(path) != digest:  # after decoding, so that a change in between is seen
+                    raise ImageError(f"{path}: the file has changed since the data were read; run the command again")
             except ImageError as error:
                 failed[row] = str(error)
                 continue
+            content = image.tobytes()
             file.seek(offset + row * size * size)
-            file.write(image.tobytes())
+            file.write(content)
+            file.seek(offset + count * size * size + 4 * row)
+            file.write(zlib.crc32(content).to_bytes(4, "little"))
     return rows, failed
+
+
+def _digest(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror}); run the command again") from None

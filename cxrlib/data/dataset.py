@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pandas as pd
 from cxrlib.data.cache import ImageCache
 from cxrlib.data.decode import decode_mask
 from cxrlib.data.folder import SPLITS, read_index
-from cxrlib.data.provenance import fingerprint
+from cxrlib.data.provenance import contents, fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,20 @@ class Dataset:
         fingerprint: hexadecimal digest of labels and image contents.
         folder: where the images are.
         is_phantom: True if the folder was written by ``cxrlib.phantom.folder``.
+        contents: digest of every image behind the fingerprint, by ``SPLIT/FILE``.
     """
 
     index: pd.DataFrame
     fingerprint: str
     folder: Path
     is_phantom: bool
+    contents: Mapping[str, str] | None = None
 
     def images(self, split: str, size: int, cache: Path, workers: int | None = None) -> np.ndarray:
         """Resized images of a split on disk ('train' or 'test'), uint8 (N, size, size), memory-mapped."""
         rows = self.index[self.index["split"] == split]
         return ImageCache.open_or_build(
-            rows, self.folder, size, cache, f"{self.fingerprint[:32]}-{split}", workers=workers
+            rows, self.folder, size, cache, f"{self.fingerprint[:32]}-{split}", workers=workers, contents=self.contents
         ).images
 
     def masks(self, name: str, split: str, size: int) -> np.ndarray | None:
@@ -65,4 +68,5 @@ def read_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool, s
     """
     index = read_index(folder, labels, strict=strict, splits=splits)
     index = index.assign(row=index.groupby("split").cumcount())
-    return Dataset(index, fingerprint(index, folder, cache), folder, (folder / "phantom.json").is_file())
+    found = contents(index, folder, cache)
+    return Dataset(index, fingerprint_of(index, found), folder, (folder / "phantom.json").is_file(), found)

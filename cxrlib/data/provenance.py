@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cxrlib.files import atomic_write
 from cxrlib.data.labels import image_path
+from cxrlib.files import atomic_write, seal, unseal
 
 _FIELDS = ["patient_id", "file", "label", "source", "split"]
 
@@ -19,16 +20,39 @@ _FIELDS = ["patient_id", "file", "label", "source", "split"]
 def fingerprint(index: pd.DataFrame, folder: Path | str, cache_folder: Path | str | None = None) -> str:
     """Digest of the label rows, in their order, and of the content of every image; the same wherever the folder lies.
 
-    The order counts because batches are drawn by row number. Content digests are remembered in a file of
-    ``cache_folder`` by path, size, modification and change time, so that unchanged images are read once.
+    The order counts because batches are drawn by row number.
+
+    Args:
+        index: rows of :func:`cxrlib.data.read_index`.
+        folder, cache_folder: as :func:`contents`.
+
+    Returns:
+        64 hexadecimal digits (SHA-256).
+
+    Raises:
+        DataError, OSError: as :func:`contents`.
+    """
+    return fingerprint_of(index, contents(index, folder, cache_folder))
+
+
+def fingerprint_of(index: pd.DataFrame, contents: Mapping[str, str]) -> str:
+    """:func:`fingerprint` from the digests of the images that :func:`contents` found."""
+    digest = hashlib.sha256()
+    for row in index[_FIELDS].itertuples(index=False):
+        digest.update(json.dumps([*row, contents[f"{row.split}/{row.file}"]]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def contents(index: pd.DataFrame, folder: Path | str, cache_folder: Path | str | None = None) -> dict[str, str]:
+    """SHA-256 of every image, by ``SPLIT/FILE``.
+
+    They are remembered in a file of ``cache_folder`` by path, size, modification and change time, so that unchanged
+    images are read once. The file bears its own checksum; a damaged one is not used.
 
     Args:
         index: rows of :func:`cxrlib.data.folder.read_index`.
         folder: where the images are.
         cache_folder: made if needed.
-
-    Returns:
-        64 hexadecimal digits (SHA-256).
 
     Raises:
         DataError: if a path leads out of the folder.
@@ -56,18 +80,15 @@ def fingerprint(index: pd.DataFrame, folder: Path | str, cache_folder: Path | st
     with ThreadPoolExecutor() as pool:
         entries = list(pool.map(content, index[_FIELDS].itertuples(index=False)))
     if memory_file is not None and any(known.get(name) != entry for name, entry in entries):
-        atomic_write(memory_file, json.dumps(known | dict(entries)))
-    digest = hashlib.sha256()
-    for row, (_, entry) in zip(index[_FIELDS].itertuples(index=False, name=None), entries, strict=True):
-        digest.update(json.dumps([*row, entry[3]]).encode() + b"\n")
-    return digest.hexdigest()
+        atomic_write(memory_file, seal(json.dumps(known | dict(entries))))
+    return {name: entry[3] for name, entry in entries}
 
 
 def _read_memory(file: Path | None) -> dict[str, list]:
     """Remembered digests; nothing if the file is absent or damaged, since they can be computed again."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
-    except (OSError, ValueError):
+        known = json.loads(unseal(file.read_bytes())) if file is not None else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     sound = isinstance(known, dict) and all(isinstance(entry, list) and len(entry) == 4 for entry in known.values())
     return known if sound else {}
