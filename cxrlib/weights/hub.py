@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cxrlib.weights.source import TIMM_PREFIX, Initialisation, WeightsError, checked_digest, file_metadata, per_channel, stated_normalisation
+from cxrlib.weights.source import (
+    TIMM_PREFIX,
+    Initialisation,
+    WeightsError,
+    checked_digest,
+    file_metadata,
+    per_channel,
+    stated_normalisation,
+)
 
 FILE = "model.safetensors"
 
