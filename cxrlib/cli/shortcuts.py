@@ -46,6 +46,7 @@ def grad_cam(
     from cxrlib.study.committed import PERFORMANCE
     from cxrlib.study.pages import heat
     from cxrlib.study.parameters import GradCam, Profile
+    from cxrlib.study.tables import write_table
 
     with plain_errors():
         init = GradCam.parse(Profile.load(profile).parameters("05_grad_cam")).init
@@ -56,7 +57,7 @@ def grad_cam(
         same = sum(record.predictions == before[record.key].predictions for record in records)
         typer.echo(f"{same} of {len(records)} runs have the predictions that were recorded")
         table = heat.measure([load(store, record.key, weights=True) or record for record in records], store, open_dataset(configs[0]), cache)
-        heat.write(table, out)
+        write_table(table, out)
         typer.echo(f"{len(table)} maps of {len(records)} runs in {out}")
 
 
@@ -70,9 +71,10 @@ def files(
     """List the source, width and height of every image file: enough to guess the class without a picture."""
     from cxrlib.config import Parameters
     from cxrlib.experiment.one_run import open_dataset
-    from cxrlib.study.pages.file_sizes import measure, write
+    from cxrlib.study.pages.file_sizes import measure
+    from cxrlib.study.tables import write_table
 
     with plain_errors():
         table = measure(open_dataset(Parameters.parse({"data": data, "labels": labels, "cache": cache})))
-        write(table, out)
+        write_table(table, out)
         typer.echo(f"{len(table)} files in {out}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from cxrlib.config import ParameterError
 from cxrlib.data import splits
@@ -80,7 +81,7 @@ def scores(record: Record, store: Path | str, dataset: Dataset, cache: Path | st
             if table is None:
                 table = _computed(record, Path(store), dataset, Path(cache))
                 _keep(table, path, record, dataset)
-    return table.assign(probability=1 / (1 + np.exp(-table["logit"])))
+    return table.assign(probability=expit(table["logit"].to_numpy()))
 
 
 def scores_file(record: Record, store: Path | str, dataset: Dataset) -> Path:

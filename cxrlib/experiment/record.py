@@ -20,7 +20,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -59,9 +58,11 @@ class Record(BaseModel):
 
     def table(self, split: str = "test") -> pd.DataFrame:
         """Per-image predictions of a split: file, patient_id, label (0 or 1), logit, probability (0 to 1)."""
+        from scipy.special import expit
+
         table = pd.DataFrame(self.predictions)
         table = table[table["split"] == split].drop(columns="split").reset_index(drop=True)
-        return table.assign(probability=1 / (1 + np.exp(-table["logit"].astype(float))))
+        return table.assign(probability=expit(table["logit"].astype(float)))
 
     def curve(self) -> pd.DataFrame:
         """The history as a table with a row per evaluation."""

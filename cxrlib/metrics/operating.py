@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from cxrlib.metrics.classifier import calibration, fit_temperature, wilson
 from cxrlib.metrics.estimate import Estimate
@@ -169,7 +170,7 @@ def calibration_errors(logits: np.ndarray, labels: np.ndarray, bins: int = 5) ->
     """Expected calibration error, Brier score and cross entropy of each run."""
     rows = []
     for run in logits:
-        found = calibration(labels, 1 / (1 + np.exp(-run)), bins)
+        found = calibration(labels, expit(run), bins)
         entropy = float(np.logaddexp(0, np.where(labels == 1, -run, run)).mean())
         rows.append({"expected error": found.expected_error, "Brier": found.brier, "cross entropy": entropy})
     return pd.DataFrame(rows)

@@ -143,10 +143,6 @@ def smoothstep(value, low: float, high: float):
     return t * t * (3 - 2 * t)
 
 
-def _dome_profile(q):
-    return np.sqrt(np.maximum(1 - q, 0))
-
-
 def half_circle(q):
     """sqrt(1 - q), 0 where q > 1: relative path length through an ellipsoid."""
     return np.sqrt(np.maximum(1 - q, 0))

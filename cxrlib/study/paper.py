@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CITATION = (
-    "Zhao W., Jiang W., Qiu X. Fine-Tuning Convolutional Neural Networks for COVID-19 Detection from Chest X-ray "
-    "Images. Diagnostics 2021, 11(10), 1887. https://doi.org/10.3390/diagnostics11101887"
-)
 DOI = "10.3390/diagnostics11101887"
 TEST_IMAGES_PER_CLASS = 200
 
@@ -107,20 +103,6 @@ def printed_ratios(counts: Counts) -> dict[str, float | None]:
         "npv": (tn, tn + fn),
     }
     return {name: printed_percent(*ratio) for name, ratio in ratios.items()}
-
-
-def consistent_counts(
-    row: Row, positive: int = TEST_IMAGES_PER_CLASS, negative: int = TEST_IMAGES_PER_CLASS
-) -> list[Counts]:
-    """Every confusion matrix of a test set of that size that prints as this row; none if the row contradicts itself."""
-    candidates = (
-        Counts(tp, positive - tp, tn, negative - tn) for tp in range(positive + 1) for tn in range(negative + 1)
-    )
-    return [
-        counts
-        for counts in candidates
-        if all(getattr(row, name) in (None, value) for name, value in printed_ratios(counts).items())
-    ]
 
 
 @dataclass(frozen=True)

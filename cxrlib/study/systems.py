@@ -14,7 +14,6 @@ TEXTURE = "texture, SVM"
 TAILORED = "tailored CNN"
 FUSED = "handcrafted and deep features"
 OURS = "the paper's approach, small"
-FAMILIES = (FINE_TUNED, DEEP_FEATURES, TEXTURE, TAILORED, FUSED, OURS)
 UNNAMED = "test set not named in the text"
 
 

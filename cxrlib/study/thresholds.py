@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from cxrlib.experiment.record import Record
 from cxrlib.metrics.classifier import fit_temperature, ppv_npv_at_prevalence
@@ -105,7 +106,7 @@ def at_specificity(by_init: dict[str, list[Record]], specificity: float, resampl
     for init, records in by_init.items():
         data = scores(records)
         drawn = resampled(data, lambda logits, labels: sensitivity_at(logits, labels, specificity), resamples)
-        cut = 1 / (1 + np.exp(-cuts(data.logits, data.labels, specificity)))
+        cut = expit(cuts(data.logits, data.labels, specificity))
         row = {"init": init, "threshold": Estimate(cut.mean(), cut.min(), cut.max()), "sensitivity": drawn.estimate()}
         rows.append(row | {"gain": None if first is None else drawn.minus(first)})
         first = first or drawn

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from scipy.special import expit
 from torch import nn
 
 from cxrlib.metrics.classifier import evaluate
@@ -67,7 +68,7 @@ def evaluation_row(model: nn.Module, splits: dict[str, ImageSet], initialisation
     row = {}
     for name, split in splits.items():
         logits = predict(model, split, initialisation, channels).astype(np.float64)
-        result = evaluate(split.labels, 1 / (1 + np.exp(-logits)))
+        result = evaluate(split.labels, expit(logits))
         row[f"{name}_loss"] = float(np.mean(np.logaddexp(0, logits) - split.labels * logits))
         for metric in ("accuracy", "sensitivity", "specificity", "auc"):
             row[f"{name}_{metric}"] = float(getattr(result, metric))

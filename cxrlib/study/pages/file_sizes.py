@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +11,11 @@ from cxrlib.data.dataset import Dataset
 from cxrlib.data.decode import decode_image
 from cxrlib.data.labels import image_path
 from cxrlib.experiment.record import code_version
-from cxrlib.files import atomic_write
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import percentile, resampled_means
+from cxrlib.study.tables import read_table
 
-NOTE = b"sources and sizes of image files, version 1"
-COLUMNS = ["split", "file", "patient_id", "label", "source", "width", "height"]
+TYPES = dict.fromkeys(("split", "file", "patient_id", "label", "source"), "str") | dict.fromkeys(("width", "height"), "int64")
 
 
 def measure(dataset: Dataset) -> pd.DataFrame:
@@ -34,41 +31,18 @@ def measure(dataset: Dataset) -> pd.DataFrame:
         except OSError:  # DICOM: Pillow cannot read its header
             sizes.append(decode_image(path).shape[::-1])
     width, height = np.array(sizes).T
-    table = dataset.index.assign(width=width, height=height)[COLUMNS].reset_index(drop=True)
+    table = dataset.index.assign(width=width, height=height)[list(TYPES)].reset_index(drop=True)
     table.attrs = {"about": {"data": dataset.folder.resolve().name, "fingerprint": dataset.fingerprint, "code_version": code_version()}}
     return table
 
 
-def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a table of :func:`measure` to a Parquet file, with what it is about in the file's metadata."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    content = io.BytesIO()
-    arrow = pa.Table.from_pandas(table[COLUMNS], preserve_index=False)
-    about = json.dumps(table.attrs["about"], sort_keys=True).encode()
-    parquet.write_table(arrow.replace_schema_metadata({b"cxrlib": NOTE, b"about": about}), content, compression="zstd", write_page_checksum=True)
-    atomic_write(path, content.getvalue())
-
-
 def read(path: Path) -> pd.DataFrame | None:
-    """A table of :func:`write`; None if there is no such file.
+    """A table of :func:`measure` as :func:`cxrlib.study.tables.write_table` wrote it, ``attrs`` and all; None if there is no such file.
 
     Raises:
         ValueError: if the file is something else, or damaged.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    if not Path(path).is_file():
-        return None
-    try:
-        arrow = parquet.read_table(path, page_checksum_verification=True)
-        table = arrow.to_pandas()[COLUMNS]
-        table.attrs["about"] = json.loads(arrow.schema.metadata[b"about"])
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise ValueError(f"{path} is no table of image files ({' '.join(str(error).split())}); 'cxr shortcuts files' makes one") from None
-    return table
+    return read_table(path, TYPES, "table of image files", "cxr shortcuts files")
 
 
 def guess(files: pd.DataFrame, resamples: int = 4000) -> Estimate:

@@ -8,8 +8,6 @@ nearly cover the image, so what one of them gains the other loses.
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,13 +19,12 @@ from cxrlib.data.dataset import Dataset
 from cxrlib.data.views import central_square
 from cxrlib.experiment.record import Record, code_version, load_model
 from cxrlib.explain import energy_inside, frame_mask, grad_cam
-from cxrlib.files import atomic_write
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import percentile, resampled_means
 from cxrlib.study.comparisons import Part
+from cxrlib.study.tables import read_table
 
 FRAME_SHARE = 0.125
-NOTE = b"share of Grad-CAM heat by region, version 1"
 REGIONS = ("centre", "frame")
 TYPES = {"seed": "int64", "file": "str", "patient_id": "str", "label": "int64", "predicted": "int64"}
 TYPES |= dict.fromkeys(("centre", "frame", "centre_area", "frame_area"), "float64")
@@ -74,36 +71,13 @@ def measure(records: Iterable[Record], store: Path, dataset: Dataset, cache: Pat
     return table
 
 
-def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a table of :func:`measure` to a Parquet file, with what it is about in the file's metadata."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    content = io.BytesIO()
-    arrow = pa.Table.from_pandas(table[list(TYPES)], preserve_index=False)
-    about = json.dumps(table.attrs["about"], sort_keys=True).encode()
-    parquet.write_table(arrow.replace_schema_metadata({b"cxrlib": NOTE, b"about": about}), content, compression="zstd", write_page_checksum=True)
-    atomic_write(path, content.getvalue())
-
-
 def read(path: Path) -> pd.DataFrame | None:
-    """A table of :func:`write`, ``attrs`` and all; None if there is no such file.
+    """A table of :func:`measure` as :func:`cxrlib.study.tables.write_table` wrote it, ``attrs`` and all; None if there is no such file.
 
     Raises:
         ValueError: if the file is something else, or damaged.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    if not Path(path).is_file():
-        return None
-    try:
-        arrow = parquet.read_table(path, page_checksum_verification=True)
-        table = arrow.to_pandas()[list(TYPES)].astype(TYPES)
-        table.attrs["about"] = json.loads(arrow.schema.metadata[b"about"])
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise ValueError(f"{path} is no table of Grad-CAM heat ({' '.join(str(error).split())}); 'cxr shortcuts grad-cam' makes one") from None
-    return table
+    return read_table(path, TYPES, "table of Grad-CAM heat", "cxr shortcuts grad-cam")
 
 
 def _values(table: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

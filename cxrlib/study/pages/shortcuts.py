@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from cxrlib.experiment.record import Record
 from cxrlib.metrics.classifier import wilson
@@ -79,7 +80,7 @@ class Scored:
 
     def right(self, threshold: float) -> np.ndarray:
         """1 where a run calls an image as it is labelled, 0 where not, NaN without a score; shape (seeds, images)."""
-        called = 1 / (1 + np.exp(-self.logits)) > threshold
+        called = expit(self.logits) > threshold
         return np.where(np.isfinite(self.logits), called == (self.labels == 1), np.nan)
 
 

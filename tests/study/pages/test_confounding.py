@@ -16,6 +16,7 @@ from cxrlib.study import verdicts
 from cxrlib.study.comparisons import Part
 from cxrlib.study.pages import confounding, file_sizes
 from cxrlib.study.pages import heat as cam_energy
+from cxrlib.study.tables import write_table
 from cxrlib.study.verdicts import judge
 
 RUN = {**confounding.RUN, "resize": 36, "crop": 32, "schedule": (1, 3, 4), "eval_every": 2, "batch_size": 8, "init": "random", "device": "cpu", "threads": 1}
@@ -163,7 +164,7 @@ def test_heat_is_measured_written_and_read_back(one_run, tmp_path):
     assert table["centre_area"].iloc[0] == pytest.approx(0.5, abs=0.03)
     assert (table["centre"].dropna() <= 1).all() and (table["centre"] + table["frame"]).dropna().le(1.0001).all()
     assert table["predicted"].tolist() == [int(x > 0) for record in found for x in record.table()["logit"]]
-    cam_energy.write(table, tmp_path / "heat.parquet")
+    write_table(table, tmp_path / "heat.parquet")
     back = cam_energy.read(tmp_path / "heat.parquet")
     pd.testing.assert_frame_equal(back, table)
     assert back.attrs["about"] == table.attrs["about"]
@@ -201,12 +202,12 @@ def test_the_committed_heat_belongs_to_committed_records():
 
 def test_sizes_give_the_class_away_only_if_they_differ(tmp_path):
     rows = [(split, f"{split}{i}.png", f"{split}{i}", "positive" if i % 2 else "negative", "s", 100 + 10 * (i % 2), 100) for split in ("train", "test") for i in range(40)]
-    files = pd.DataFrame(rows, columns=file_sizes.COLUMNS)
+    files = pd.DataFrame(rows, columns=list(file_sizes.TYPES))
     assert file_sizes.guess(files, resamples=100) == 1
     same = file_sizes.guess(files.assign(width=100), resamples=100)
     assert same == 0.5
     files.attrs["about"] = {"data": "made"}
-    file_sizes.write(files, tmp_path / "files.parquet")
+    write_table(files, tmp_path / "files.parquet")
     pd.testing.assert_frame_equal(file_sizes.read(tmp_path / "files.parquet"), files, check_dtype=False)
     assert file_sizes.read(tmp_path / "none.parquet") is None
 
