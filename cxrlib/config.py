@@ -11,11 +11,14 @@ import difflib
 import inspect
 import itertools
 import types
+import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cxrlib.parameter_files import expanded
 
 Mixup = Literal["off", "beta", "fixed"]
 PHANTOM_FOLDER = Path("data/phantom")
@@ -53,6 +56,26 @@ def _check_resolution(pair: tuple[int, int]) -> tuple[int, int]:
     return pair
 
 
+def _as_text(value: Any, annotation: Any) -> Any:
+    """``value`` with its numbers as written if ``annotation`` allows texts or paths and no numbers."""
+    wanted = _types(annotation)
+    if Path in wanted and isinstance(value, (str, Path)):
+        return expanded(value) if str(value).startswith("~") else value
+    if wanted & {int, float, bool} or not wanted & {str, Path}:
+        return value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_as_text(each, annotation) for each in value)
+    return getattr(value, "written", value)
+
+
+def _types(annotation: Any) -> set[Any]:
+    """The plain types inside an annotation."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal:
+        return {type(each) for each in arguments}
+    return {annotation} if not arguments else set().union(*(_types(each) for each in arguments))
+
+
 Schedule = Annotated[tuple[int, ...], AfterValidator(_check_schedule)]
 Resolution = Annotated[tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]], AfterValidator(_check_resolution)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -71,6 +94,16 @@ class Parameters(BaseModel):
     labels: Path | None = Field(None, description="folder with the label files, if they do not lie beside the images")
     store: Path = Field(Path("runs"), description="folder of run records")
     cache: Path = Field(Path(".cache"), description="folder of resized images")
+    strict: bool = Field(False, description="refuse a data folder with any problem; otherwise rows with one are left out and counted")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_as_written(cls, values: Any) -> Any:
+        """Numbers become the texts as which they were written where a text is wanted; ``~`` becomes the home folder."""
+        if not isinstance(values, dict):
+            return values
+        fields = cls.model_fields
+        return {name: _as_text(value, fields[name].annotation) if name in fields else value for name, value in values.items()}
 
     @model_validator(mode="after")
     def _folder_exists(self) -> Self:
@@ -180,7 +213,7 @@ class RunConfig(OneSetting):
 
     # Where and how a run is computed is recorded with it but does not make it another run.
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {"data", "labels", "store", "cache", "threads", "device", "checkpoint_every", "tracker", "masks"}
+        {"data", "labels", "store", "cache", "strict", "threads", "device", "checkpoint_every", "tracker", "masks"}
     )
     # Later than the first records: left out at their default, so that those keep their keys.
     ADDED: ClassVar[frozenset[str]] = frozenset({"freeze", "region", "centre_share", "leave_out", "sources", "within"})

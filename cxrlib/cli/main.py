@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from cxrlib import DISCLAIMER
-from cxrlib.cli.common import Cache, Labels, Setting, Store, plain_errors, settings
+from cxrlib.cli.common import Cache, Labels, Setting, Store, Strict, plain_errors, settings
 from cxrlib.cli.runs import plan, runs_app
 from cxrlib.cli.shortcuts import shortcuts_app
 
@@ -30,14 +29,23 @@ def data_check(
     labels: Labels = None,
     strict: Annotated[bool, typer.Option(help="Fail on any problem.")] = False,
     test_only: Annotated[bool, typer.Option("--test-only", help="Of a folder that is a test set: look at test/ alone.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List every problem, not the first ten of each kind.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with every problem, for programs.")] = False,
 ) -> None:
-    """List every problem of a data folder with file and line, and count images and patients."""
-    from cxrlib import data
+    """Find every problem of a data folder: by kind, with counts, file and line, and how to mend it.
 
+    Exit status: 0 if the folder can be used (with --strict: if nothing is wrong with it), otherwise 1.
+    """
+    from cxrlib.data.folder import SPLITS, check
+
+    splits = ("test",) if test_only else SPLITS
     with plain_errors():
-        report = data.check(folder, labels, progress=True, splits=("test",) if test_only else data.SPLITS)
-        typer.echo(report)
-    if strict and report.problems:
+        report = check(folder, labels, progress=not as_json, splits=splits)
+        typer.echo(report.as_json() if as_json else report.text(everything))
+        lacking = report.lacking(splits)
+        if lacking:
+            typer.secho(f"error: {folder}: no usable image of: {', '.join(lacking)}; each split needs both classes", fg="red", err=True)
+    if lacking or (strict and report.problems):
         raise typer.Exit(1)
 
 
@@ -48,13 +56,14 @@ def data_prepare(
     labels: Labels = None,
     cache: Cache = Path(".cache"),
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+    strict: Strict = False,
 ) -> None:
     """Decode and resize every image once, into memory-mapped files that all runs share."""
     from cxrlib.config import Parameters
     from cxrlib.experiment.one_run import open_dataset
 
     with plain_errors():
-        dataset = open_dataset(Parameters.parse({"data": folder, "labels": labels, "cache": cache}))
+        dataset = open_dataset(Parameters.parse({"data": folder, "labels": labels, "cache": cache, "strict": strict}))
         for side in size:
             for split in dataset.index["split"].unique():
                 images = dataset.images(split, side, cache, workers)
@@ -80,19 +89,19 @@ def data_phantom(
 @app.command()
 def train(
     config: Annotated[Path | None, typer.Option(help="YAML file with the parameters of one run.")] = None,
+    strict: Strict = False,
     setting: Setting = None,
 ) -> None:
     """Train one run, or load it if it is recorded; parameters as in cxrlib.config.RunConfig."""
     from cxrlib.config import RunConfig
     from cxrlib.experiment.one_run import run
+    from cxrlib.parameter_files import read_parameters
 
     with plain_errors():
         values: Any = {}
         if config is not None:
-            values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-            if not isinstance(values, dict):
-                raise ValueError(f"{config} must hold 'name: value' lines")
-        parameters = RunConfig.parse(values | settings(setting))
+            values = read_parameters(config)
+        parameters = RunConfig.parse(values | ({"strict": True} if strict else {}) | settings(setting))
         record = run(parameters)
         if os.environ.get("RANK", "0") != "0":
             return  # of the processes of accelerate launch one speaks
@@ -111,6 +120,7 @@ def sweep(
     scheduler: Annotated[str | None, typer.Option(help="Address or file of a Dask scheduler; default a cluster on this machine.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time on this machine; default one per GPU or core.")] = None,
     gpu: Annotated[bool | None, typer.Option(help="Take only workers with the resource GPU; default if there are any.")] = None,
+    strict: Strict = False,
     setting: Setting = None,
 ) -> None:
     """Run what is missing of a profile, here or on a Dask cluster. Stop it with Ctrl-C; the same command goes on."""
@@ -123,7 +133,7 @@ def sweep(
         for name in study or []:
             if name not in STUDIES:
                 raise ParameterError(f"there is no study '{name}'; there are: {', '.join(STUDIES)}")
-        given = {"data": data or settings(setting).get("data") or plan.make_phantoms(profile), "labels": labels, "store": store}
+        given = {"data": data or settings(setting).get("data") or plan.make_phantoms(profile), "labels": labels, "store": store, "strict": strict or None}
         overrides = settings(setting) | {name: value for name, value in given.items() if value is not None}
         wanted = [run.config for run in plan.profile_runs(profile, study or (), **overrides)]
         typer.echo(f"{len(run_all(wanted, workers, scheduler, gpu))} runs are recorded in {wanted[0].store}" if wanted else "nothing to run")
@@ -173,15 +183,19 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files of any supported format.")],
     model: Annotated[str, typer.Option(help="Key of a record, its first digits, or its folder.")],
     store: Store = Path("runs"),
-    explain: Annotated[Path | None, typer.Option(help="Write Grad-CAM overlays to this PNG.")] = None,
+    explain: Annotated[Path | None, typer.Option(help="Write Grad-CAM overlays to this new PNG, PDF or SVG file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --explain replace a file that is there; never an image.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Score nothing if one image cannot be used.")] = False,
 ) -> None:
-    """Score images with a recorded model, one line each. A score, not a diagnosis."""
+    """Score images with a recorded model, one line each. A score, not a diagnosis. Exit status 1 if an image cannot be used."""
     from cxrlib.cli import predict as prediction
 
     with plain_errors():
-        for line in prediction.predict_files(images, model, store, explain):
-            typer.echo(line)
-        typer.secho(DISCLAIMER, fg="yellow", err=True)
+        try:
+            for line in prediction.predict_files(images, model, store, explain, overwrite, strict):
+                typer.echo(line)
+        finally:
+            typer.secho(DISCLAIMER, fg="yellow", err=True)
 
 
 @app.command()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
+import os
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cxrlib.data.cache import ImageCache
-from cxrlib.data.decode import decode_mask
 from cxrlib.data.folder import SPLITS, read_index
+from cxrlib.data.masks import mask_paths, squared_masks
 from cxrlib.data.provenance import contents, fingerprint_of
+from cxrlib.data.report import left_out_sentence
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Dataset:
         folder: where the images are.
         is_phantom: True if the folder was written by ``cxrlib.phantom.folder``.
         contents: digest of every image behind the fingerprint, by ``SPLIT/FILE``.
+        left_out: rows of the label files that are not in the index, counted by reason.
     """
 
     index: pd.DataFrame
@@ -33,6 +38,7 @@ class Dataset:
     folder: Path
     is_phantom: bool
     contents: Mapping[str, str] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def images(self, split: str, size: int, cache: Path, workers: int | None = None) -> np.ndarray:
         """Resized images of a split on disk ('train' or 'test'), uint8 (N, size, size), memory-mapped."""
@@ -43,19 +49,18 @@ class Dataset:
 
     def masks(self, name: str, split: str, size: int) -> np.ndarray | None:
         """Masks of a split from ``folder/masks/NAME/SPLIT``, bool (N, size, size); None if the folder has none."""
-        from PIL import Image
-
-        folder = self.folder / "masks" / name / split
-        if not folder.is_dir():
+        folder = self.folder / "masks" / name
+        if not (folder / split).is_dir():
             return None
-        files = self.index.loc[self.index["split"] == split, "file"]
-        masks = [Image.fromarray(decode_mask(folder / f"{Path(file).stem}.png")) for file in files]
-        return np.stack([np.asarray(mask.resize((size, size), Image.Resampling.NEAREST)) for mask in masks])
+        files = [f"{split}/{file}" for file in self.index.loc[self.index["split"] == split, "file"]]
+        return squared_masks(mask_paths(folder, files), [self.folder / file for file in files], size)
 
 
 @functools.lru_cache(maxsize=4)
 def read_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool, splits: tuple[str, ...] = SPLITS) -> Dataset:
     """Read, check and fingerprint a folder in the COVIDx layout; read once a process.
+
+    Rows with a problem are left out, which one line on stderr says.
 
     Args:
         labels: folder with the label files, if they do not lie beside the images.
@@ -67,6 +72,10 @@ def read_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool, s
         DataError: see :func:`cxrlib.data.folder.read_index`.
     """
     index = read_index(folder, labels, strict=strict, splits=splits)
+    left_out = index.attrs.get("left_out", {})
+    if left_out and multiprocessing.parent_process() is None and os.environ.get("RANK", "0") == "0":
+        sentence = left_out_sentence(left_out, index.attrs["rows"])
+        print(f"{folder}: {sentence} ('cxr data check' lists them, --strict refuses)", file=sys.stderr)
     index = index.assign(row=index.groupby("split").cumcount())
     found = contents(index, folder, cache)
-    return Dataset(index, fingerprint_of(index, found), folder, (folder / "phantom.json").is_file(), found)
+    return Dataset(index, fingerprint_of(index, found), folder, (folder / "phantom.json").is_file(), found, left_out)

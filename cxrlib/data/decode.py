@@ -6,38 +6,57 @@ EXIF orientation is applied. Every error is an :class:`ImageError` that names th
 
 from __future__ import annotations
 
+import errno
+import io
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cxrlib.data.grey import MAXIMUM_PIXELS, ImageError, check_pixels, to_8_bits
+from cxrlib.data import deep
+from cxrlib.data.foreign import what_it_is
+from cxrlib.data.grey import MAXIMUM_PIXELS, ImageError, ImageReadError, check_pixels, refuse_flat, to_8_bits
+from cxrlib.data.jpeg import refuse_damaged_jpeg
 
 # Named, because Pillow would otherwise also hand files to external programs (EPS) and to rarely tested readers.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
+
+_Result = TypeVar("_Result")
 
 
 def decode_image(path: Path | str) -> np.ndarray:
     """Decode an image file to 8-bit luma.
 
-    Grey values deeper than 8 bits are scaled by :func:`to_8_bits`. Of a file with transparency, clear pixels become
-    black. A picture for several viewers in one file (MPO, from cameras) gives the first.
+    Grey values deeper than 8 bits are scaled by :func:`to_8_bits`, negatives (TIFF's WhiteIsZero, DICOM's MONOCHROME1 or
+    INVERSE) are inverted once. Of a file with transparency, clear pixels become black; an alpha channel that is wholly
+    clear says nothing and is ignored. A picture for several viewers in one file (MPO, from cameras) gives the first.
 
     Args:
         path: PNG, JPEG, WebP, TIFF, BMP, GIF, JPEG 2000 or PNM under any name, or DICOM with or without its preamble.
 
     Returns:
-        uint8 array of shape (H, W), 0 ... 255; as in the file, except that DICOM's MONOCHROME1 is inverted, so that
-        bone is bright.
+        uint8 array of shape (H, W), 0 ... 255; bone is bright.
 
     Raises:
         ImageError: missing, empty, truncated, damaged, more than 80 million pixels, several frames, or not an image.
     """
     return np.array(_grey(path))
+
+
+def decode_xray(path: Path | str) -> np.ndarray:
+    """As :func:`decode_image`, refusing what decodes but holds no picture (:func:`cxrlib.data.grey.refuse_flat`)."""
+    return np.array(_xray(path))
+
+
+def _xray(path: Path | str) -> Image.Image:
+    image = _grey(path)
+    refuse_flat(path, image)
+    return image
 
 
 def _grey(path: Path | str) -> Image.Image:
@@ -48,13 +67,77 @@ def _grey(path: Path | str) -> Image.Image:
             from cxrlib.data.dicom import decode_dicom
 
             return Image.fromarray(decode_dicom(path))
-        with _pillow_errors(path), _opened(file, path) as image:
-            image.load()
-            try:
-                ImageOps.exif_transpose(image, in_place=True)
-            except (SyntaxError, ValueError, KeyError, TypeError, OSError):
-                pass  # damaged EXIF does not say how to turn the picture, and the pixels are sound
-            return to_luma(image, path)
+        if file.read(3) == b"\xff\xd8\xff":
+            file.seek(0)
+            refuse_damaged_jpeg(path, file.read())
+        try:
+            return _with_image(path, file, _decoded)
+        except UnidentifiedImageError:
+            file.seek(0)
+            start = file.read(1000)
+            if start[:4] in (b"II*\0", b"MM\0*"):
+                return deep.rare_tiff(path, file)
+            words = what_it_is(start)
+            raise ImageError(f"{path}: {words}" if words.startswith("not") else f"{path}: not an image but {words}") from None
+
+
+def _decoded(path: Path, file: BinaryIO, image: Image.Image) -> Image.Image:
+    """A freshly opened image as mode 'L', turned as its EXIF says."""
+    image.load()
+    grey = _whole_depth(path, file, image)
+    if grey is None:
+        _turn(image)
+        return to_luma(image, path)
+    grey.getexif()[0x0112] = image.getexif().get(0x0112, 1)
+    _turn(grey)
+    return grey
+
+
+def _with_image(path: Path, file: BinaryIO, use: Callable[[Path, BinaryIO, Image.Image], _Result]) -> _Result:
+    """``use(path, file, image)`` of a file that Pillow opens; whatever Pillow raises becomes an :class:`ImageError`.
+
+    Of a PNG whose colour profile or remarks are larger than Pillow allows, those are left out.
+    """
+    with _pillow_errors(path):
+        try:
+            with _opened(file, path) as image:
+                return use(path, file, image)
+        except ValueError as error:
+            if not any(words in str(error) for words in ("Decompressed data too large", "memory used in text chunks")):
+                raise
+        plain = _without_remarks(file)
+        with _opened(plain, path) as image:
+            return use(path, plain, image)
+
+
+def _without_remarks(file: BinaryIO) -> BinaryIO:
+    """A PNG without its colour profile and texts."""
+    file.seek(0)
+    kept = [file.read(8)]
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] in (b"iCCP", b"tEXt", b"zTXt", b"iTXt"):
+            file.seek(length + 4, os.SEEK_CUR)
+        else:
+            kept += [head, file.read(length + 4)]
+    return io.BytesIO(b"".join(kept))
+
+
+def _whole_depth(path: Path, file: BinaryIO, image: Image.Image) -> Image.Image | None:
+    """Mode 'L' of a loaded image of deep colour that Pillow cannot show: dark at 8 bits, or mixed up; otherwise None."""
+    if not deep.is_deep_colour(file, image):
+        return None
+    # Of channels one after the other Pillow makes noise; of ink, dark is bright.
+    other = image.format == "TIFF" and (image.tag_v2.get(284) == 2 or image.mode == "CMYK")
+    return deep.deep_luma(path, file, image) if other or deep.is_dark(to_luma(image, path)) else None
+
+
+def _turn(image: Image.Image) -> None:
+    """Apply the EXIF orientation in place."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except (SyntaxError, ValueError, KeyError, TypeError, OSError):
+        pass  # damaged EXIF does not say how to turn the picture, and the pixels are sound
 
 
 def decode_mask(path: Path | str) -> np.ndarray:
@@ -66,9 +149,33 @@ def decode_mask(path: Path | str) -> np.ndarray:
     return values > int(values.max()) // 2
 
 
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height of the decoded image in pixels, from the head of the file.
+
+    Raises:
+        ImageError: as :func:`decode_image`, as far as the head tells.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        if _is_dicom(file, path):
+            return decode_image(path).shape[::-1]
+
+        def size(_path: Path, _file: BinaryIO, image: Image.Image) -> tuple[int, int]:
+            return image.size[::-1] if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else image.size
+
+        try:
+            return _with_image(path, file, size)
+        except UnidentifiedImageError:
+            return decode_image(path).shape[::-1]
+
+
 def squared(path: Path | str, size: int) -> np.ndarray:
-    """Decode an image and squeeze it to uint8 (size, size), bilinear with antialiasing; as in BiT, its shape is lost."""
-    return np.asarray(_grey(path).resize((size, size), Image.Resampling.BILINEAR))
+    """Decode an X-ray and squeeze it to uint8 (size, size), bilinear with antialiasing; as in BiT, its shape is lost.
+
+    Raises:
+        ImageError: as :func:`decode_xray`.
+    """
+    return np.asarray(_xray(path).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def check_image(path: Path | str) -> None:
@@ -83,8 +190,10 @@ def check_image(path: Path | str) -> None:
     path = Path(path)
     with _open(path) as file:
         if not _is_dicom(file, path):
-            with _pillow_errors(path), _opened(file, path) as image:
-                kind = image.format
+            try:
+                kind = _with_image(path, file, lambda _path, _file, image: image.format)
+            except UnidentifiedImageError:
+                kind = None  # decoding says what it is instead
             file.seek(max(0, os.fstat(file.fileno()).st_size - 12))
             tail = file.read()
             if (kind == "PNG" and tail[4:8] == b"IEND") or (kind == "JPEG" and tail.endswith(b"\xff\xd9")):
@@ -96,15 +205,19 @@ def to_luma(image: Image.Image, path: Path | str = "image") -> Image.Image:
     """A loaded Pillow image of any mode as one of mode 'L'; ``path`` is for the message of :class:`ImageError`."""
     mode = image.mode
     if mode in ("I", "F") or mode.startswith("I;"):
+        values = np.asarray(image)
+        clear = image.info.get("transparency")
         try:
-            return Image.fromarray(to_8_bits(np.asarray(image)))
+            grey = to_8_bits(values)
         except ValueError as error:
             raise ImageError(f"{path}: {error}") from None
+        if _white_is_zero(image):  # Pillow inverts such files up to 8 bits only
+            grey = 255 - grey
+        if isinstance(clear, int) and not (values == clear).all():
+            grey[values == clear] = 0
+        return Image.fromarray(grey)
     if image.has_transparency_data:
-        colour = image.convert("RGBA")
-        flat = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        flat.alpha_composite(colour)
-        return flat.convert("L")
+        return _on_black(image.convert("RGBA"))
     if mode == "L":
         return image
     if mode not in ("1", "RGB"):
@@ -112,16 +225,42 @@ def to_luma(image: Image.Image, path: Path | str = "image") -> Image.Image:
     return image.convert("L")
 
 
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF says that its smallest value is white (PhotometricInterpretation 0)."""
+    return image.format == "TIFF" and image.tag_v2.get(262) == 0
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """An RGBA image on black, as mode 'L'. Alpha of 0 throughout is ignored, alpha of 0 and 1 is taken as 0 and 255."""
+    _, largest = image.getchannel("A").getextrema()
+    if largest == 0:
+        return image.convert("RGB").convert("L")
+    if largest == 1:
+        image.putalpha(image.getchannel("A").point(lambda value: 255 * value))
+    flat = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    flat.alpha_composite(image)
+    return flat.convert("L")
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
     """The file, open for reading, known to be a regular one with content."""
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{path}: cannot be read, it is a folder; give the image files in it")
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{path}: neither a file nor a folder but a device or a pipe; give an image file")
         file = path.open("rb")
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError(f"{path}: there is no such file; correct the name or remove its row") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path}: cannot be read ({reason}); check the name and the permissions") from None
+        lasting = not isinstance(error, OSError) or error.errno in (errno.ENAMETOOLONG, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.EINVAL)
+        kind = ImageError if lasting else ImageReadError
+        raise kind(f"{path}: cannot be read ({reason}); check the name and the permissions") from None
     with file:
         if os.fstat(file.fileno()).st_size == 0:
             raise ImageError(f"{path}: the file is empty (0 bytes); download or copy it again, or remove its row")
@@ -141,6 +280,7 @@ def _is_dicom(file: BinaryIO, path: Path) -> bool:
 @contextmanager
 def _opened(file: BinaryIO, path: Path) -> Iterator[Image.Image]:
     """The Pillow image, its header read and its size and number of frames accepted."""
+    file.seek(0)
     with Image.open(file, formats=FORMATS) as image:
         check_pixels(path, *image.size)
         frames = getattr(image, "n_frames", 1)
@@ -153,12 +293,15 @@ def _opened(file: BinaryIO, path: Path) -> Iterator[Image.Image]:
 def _pillow_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except ImageError:
+    except (ImageError, UnidentifiedImageError):
         raise
-    except UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image of a known format; convert it to PNG or remove its row") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         message = f"over the limit of {MAXIMUM_PIXELS:,} pixels; scale it down or remove its row"
+        raise ImageError(f"{path}: {message}") from None
+    except OSError as error:
+        if error.errno:  # the system's; Pillow's own have no number
+            raise ImageReadError(f"{path}: cannot be read now ({error.strerror}); mend the disk or network and run again") from None
+        message = f"truncated or damaged ({error}); download or copy it again, or remove its row"
         raise ImageError(f"{path}: {message}") from None
     except Exception as error:  # on damaged data Pillow's readers raise almost anything, from EOFError to zlib.error
         message = f"truncated or damaged ({error or type(error).__name__}); download or copy it again, or remove its row"

@@ -8,54 +8,50 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cxrlib.data.grey import ImageError, check_pixels, to_8_bits
+from cxrlib.data.dicom_header import Header, number, read_dataset, read_header
+from cxrlib.data.grey import ImageError, bits_in_use, to_8_bits
+from cxrlib.data.jpeg import refuse_damaged_jpeg
 
 
 def decode_dicom(path: Path) -> np.ndarray:
     """Decode a DICOM file with one frame.
 
     Modality transform (rescale slope and intercept, or table), then the first VOI table or the first window, which maps
-    to 0 ... 255; without either, :func:`cxrlib.data.grey.to_8_bits`. MONOCHROME1 is inverted, so that bone is bright.
+    to 0 ... 255; without either, :func:`cxrlib.data.grey.to_8_bits`. The white of a table is the largest number of the bits
+    that its entries use. MONOCHROME1, or a presentation shape INVERSE, or both, are inverted once, so that bone is bright.
+    Pixels that PixelPaddingValue names are no part of the picture: they become 0 and decide nothing.
 
     Returns:
         uint8 array of shape (H, W).
 
     Raises:
-        ImageError: no pixels, several frames, too large, damaged, or in a compression no installed decoder reads.
+        ImageError: no pixels, several frames, too large, damaged, a header value that is not a number or is a slope of
+            zero, bits outside of those that the header names, or a compression that no installed decoder reads.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        dataset = pydicom.dcmread(path, force=True)
-    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, TypeError, EOFError, NotImplementedError) as error:
-        message = f"not an image, or a damaged DICOM file ({error}); export it again or remove its row"
-        raise ImageError(f"{path}: {message}") from None
-    _check_header(path, dataset)
+    dataset = read_dataset(path)
+    header = read_header(path, dataset)
     values = _pixels(path, dataset)
+    if values.ndim == 3:
+        return _colour(values)
+    if header.photometric == "PALETTE COLOR":
+        return _colour(_palette(path, values, dataset))
+    padding = _padding(path, values, dataset, header)
+    picture = None if padding is None else ~padding
+    values = _in_place(path, values, dataset, header, picture)
     try:
-        if values.ndim == 3:
-            return _colour(values, dataset)
-        grey = _presented(values, dataset)
+        grey = _presented(path, values, dataset, header, picture)
+    except ImageError:
+        raise
     except Exception as error:  # pydicom raises many kinds for tables and windows that contradict the pixels
         message = f"its rescale, window or table cannot be applied ({error}); export it as PNG"
         raise ImageError(f"{path}: {message}") from None
-    inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
-    return 255 - grey if inverted else grey
-
-
-def _check_header(path: Path, dataset: Any) -> None:
-    if "PixelData" not in dataset or not dataset.get("Rows") or not dataset.get("Columns"):
-        what = "a DICOM file without an image" if dataset.get("SOPClassUID") else "not an image, or a damaged DICOM file"
-        raise ImageError(f"{path}: {what}; remove its row or export the image again")
-    check_pixels(path, int(dataset.Columns), int(dataset.Rows))
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise ImageError(f"{path}: it holds {frames} frames, a chest X-ray is one; save the frame as a file of its own")
+    if padding is not None:
+        grey[padding] = 0
+    return grey
 
 
 def _pixels(path: Path, dataset: Any) -> np.ndarray:
-    """Stored values, shape (H, W), or (H, W, 3) for colour."""
+    """Stored values with all bits as they are, shape (H, W), or (H, W, 3) for colour."""
     from pydicom.uid import ImplicitVRLittleEndian
 
     meta = getattr(dataset, "file_meta", None)
@@ -70,16 +66,43 @@ def _pixels(path: Path, dataset: Any) -> np.ndarray:
         dataset.file_meta = meta or FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = syntax
     try:
+        encapsulated = syntax.is_compressed
+    except ValueError:
+        message = f"its transfer syntax '{syntax}' is unknown; export it again, for example as Explicit VR Little Endian"
+        raise ImageError(f"{path}: {message}") from None
+    if encapsulated:
+        _refuse_damaged_frame(path, dataset, syntax)
+    try:
+        dataset.pixel_array_options(correct_unused_bits=False)
         return dataset.pixel_array
     except Exception as error:  # missing decoders, truncation and contradictions each have kinds of their own
-        if syntax.is_compressed and not _has_decoder(syntax):
-            message = (
-                f"compressed as '{syntax.name}', for which no decoder is installed; "
-                "'pip install pylibjpeg[all]' or decompress the file (dcmdjpeg, gdcmconv --raw)"
-            )
+        if encapsulated and not _has_decoder(syntax):
+            message = _no_decoder(syntax.name)
         else:
-            message = f"truncated or damaged pixel data ({error}); export it again or remove its row"
+            reason = (str(error) or type(error).__name__).replace("\n", " ")
+            message = f"truncated or damaged pixel data ({reason}); export it again or remove its row"
         raise ImageError(f"{path}: {message}") from None
+
+
+def _no_decoder(name: str) -> str:
+    return (
+        f"compressed as '{name}', for which no decoder is installed; "
+        "'pip install pylibjpeg[all]' or decompress the file (dcmdjpeg, gdcmconv --raw)"
+    )
+
+
+def _refuse_damaged_frame(path: Path, dataset: Any, syntax: Any) -> None:
+    """ImageError if the frame is a JPEG that was cut or overwritten, or of more bits than the installed decoder reads."""
+    from pydicom.encaps import generate_frames
+    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
+
+    if syntax not in (JPEGBaseline8Bit, JPEGExtended12Bit):
+        return
+    try:
+        frame = next(iter(generate_frames(dataset.PixelData, number_of_frames=1)))
+    except Exception as error:  # damaged items; pydicom raises several kinds
+        raise ImageError(f"{path}: truncated or damaged pixel data ({error}); export it again or remove its row") from None
+    refuse_damaged_jpeg(path, frame, deep=_no_decoder(f"{syntax.name} of 12 bits"))
 
 
 def _has_decoder(syntax: Any) -> bool:
@@ -91,44 +114,142 @@ def _has_decoder(syntax: Any) -> bool:
         return False
 
 
-def _colour(values: np.ndarray, dataset: Any) -> np.ndarray:
-    from pydicom.pixels import convert_color_space
+def _padding(path: Path, values: np.ndarray, dataset: Any, header: Header) -> np.ndarray | None:
+    """Where the file says that there is no picture, bool (H, W); None if it says so of no pixel. PS3.3 C.7.5.1.1.2."""
+    value = number(path, dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    last = number(path, dataset, "PixelPaddingRangeLimit")
+    low, high = sorted((int(value), int(value if last is None else last)))
+    stored = values.view(f"u{values.dtype.itemsize}")  # so that a negative value written as a positive number is the same
+    padding = stored - stored.dtype.type(low % 2 ** header.bits_allocated) <= high - low
+    return padding if padding.any() and not padding.all() else None
 
-    kind = dataset.PhotometricInterpretation
-    # pydicom already turns JPEG's YCbCr into RGB; what it leaves is uncompressed YBR_FULL.
-    if kind.startswith("YBR_FULL") and not dataset.file_meta.TransferSyntaxUID.is_compressed:
-        values = convert_color_space(values, kind, "RGB")
+
+def _in_place(path: Path, values: np.ndarray, dataset: Any, header: Header, picture: np.ndarray | None) -> np.ndarray:
+    """Values whose lowest bit is bit 0, as if HighBit were BitsStored - 1."""
+    seen = values if picture is None else values[picture]
+    bits, limit = header.bits_stored, 2**header.bits_stored
+    low, high = (-limit // 2, limit // 2 - 1) if header.signed else (0, limit - 1)
+    if seen.size == 0 or (seen.min() >= low and seen.max() <= high):
+        return values
+    unused = seen >> bits  # of a signed value they may repeat the sign
+    if header.high_bit == bits - 1 and not _overlays_in_pixels(dataset) and unused.any() and not np.isin(unused, (0, -1)).all():
+        needed = max(int(seen.max()).bit_length(), int(~seen.min()).bit_length() if header.signed else 0)
+        message = f"its header says {bits} bits and its pixels use {needed}, so one of them is wrong; export it again"
+        raise ImageError(f"{path}: {message}")
+    size = values.dtype.itemsize * 8
+    return (values << (size - 1 - header.high_bit)) >> (size - bits)
+
+
+def _overlays_in_pixels(dataset: Any) -> bool:
+    """Whether unused bits hold overlays, as in old files (PS3.5 8.1.2)."""
+    return any((group << 16 | 0x0102) in dataset and dataset[group, 0x0102].value for group in range(0x6000, 0x6020, 2))
+
+
+def _palette(path: Path, values: np.ndarray, dataset: Any) -> np.ndarray:
+    from pydicom.pixels import apply_color_lut
+
+    try:
+        return to_8_bits(apply_color_lut(values, dataset))
+    except Exception as error:  # a palette that contradicts the pixels
+        raise ImageError(f"{path}: its palette cannot be applied ({error}); export it as PNG") from None
+
+
+def _colour(values: np.ndarray) -> np.ndarray:
+    """Luma of (H, W, 3) values; of the colour spaces that are let through, pydicom has turned those with luma into RGB."""
     if values.dtype != np.uint8:
         values = to_8_bits(values)
     return np.array(Image.fromarray(np.ascontiguousarray(values[..., :3])).convert("L"))
 
 
-def _presented(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """Stored values through modality and VOI transform, as uint8."""
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi
-
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        return _colour(to_8_bits(apply_color_lut(values, dataset)), dataset)
-    values = apply_modality_lut(values, dataset)
+def _presented(path: Path, values: np.ndarray, dataset: Any, header: Header, picture: np.ndarray | None) -> np.ndarray:
+    """Values through modality, VOI and presentation transform, as uint8; bone is bright."""
+    window = _window(path, dataset)
     if dataset.get("VOILUTSequence"):
-        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return _to_bytes(apply_voi(values, dataset, index=0).astype(np.float64) / (2**bits - 1))
-    window = _window(dataset)
-    if window is None:
-        return to_8_bits(values)
-    return _to_bytes(apply_window(values, *window, function=dataset.get("VOILUTFunction") or "LINEAR"))
+        reason = "its VOI table"
+    else:
+        reason = "" if window is None else f"its window (centre {window[0]:g}, width {window[1]:g})"
+
+    def shaded(stored: np.ndarray) -> np.ndarray:
+        rescaled = _rescaled(path, stored, dataset, header)
+        if dataset.get("VOILUTSequence"):
+            return _to_bytes(_as_fractions(look_up(rescaled, dataset, "VOILUTSequence", header.signed)))
+        return _to_bytes(apply_window(rescaled, *window, function=dataset.get("VOILUTFunction") or "LINEAR"))
+
+    size = values.dtype.itemsize
+    if not reason:
+        grey = to_8_bits(_rescaled(path, values, dataset, header), picture)
+    elif size > 2:
+        grey = shaded(values)
+    else:  # each of the 256 or 65,536 numbers that a pixel can be is computed once
+        grey = shaded(np.arange(256**size, dtype=f"u{size}").view(values.dtype))[values.view(f"u{size}")]
+    seen = (grey, values) if picture is None else (grey[picture], values[picture])
+    if reason and np.ptp(seen[0]) == 0 and np.ptp(seen[1]) > 0:
+        raise ImageError(f"{path}: {reason} leaves one grey value of the picture; export it again without, or as PNG")
+    if dataset.get("PresentationLUTSequence"):  # its output is brightness, whatever the polarity of the pixels
+        last = (int(dataset.PresentationLUTSequence[0].LUTDescriptor[0]) or 2**16) - 1
+        return _to_bytes(_as_fractions(look_up(np.rint(grey / 255 * last), dataset, "PresentationLUTSequence", False)))
+    return 255 - grey if header.inverse else grey
 
 
-def _window(dataset: Any) -> tuple[float, float] | None:
+def _rescaled(path: Path, values: np.ndarray, dataset: Any, header: Header) -> np.ndarray:
+    from pydicom.pixels import apply_modality_lut
+
+    slope = number(path, dataset, "RescaleSlope")
+    number(path, dataset, "RescaleIntercept")
+    if slope == 0:
+        raise ImageError(f"{path}: its RescaleSlope is 0, which leaves one grey value; export the image again or remove its row")
+    if dataset.get("ModalityLUTSequence"):
+        return look_up(values, dataset, "ModalityLUTSequence", header.signed)[0]
+    return apply_modality_lut(values, dataset)
+
+
+def look_up(values: np.ndarray, dataset: Any, sequence: str, signed: bool) -> tuple[np.ndarray, int]:
+    """Values through a table of a DICOM sequence; values beyond its ends take its first and last entry.
+
+    pydicom's own functions keep the positions in the type of the entries, so that a table of 8-bit entries wraps round.
+
+    Args:
+        values: whole numbers, any shape.
+        dataset: of pydicom.
+        sequence: keyword of the sequence whose first item has ``LUTDescriptor`` (entries, first value, bits) and ``LUTData``.
+        signed: whether the pixels are; a first value above 32767 is then a negative one written without its sign.
+
+    Returns:
+        The entries, uint16 of the shape of ``values``, and the bits that the entries of the table use, 8 ... 16.
+
+    Raises:
+        ValueError: if the table is empty or shorter than it says.
+    """
+    item = dataset[sequence][0]
+    entries, first, _ = (int(value) for value in item.LUTDescriptor)
+    entries = entries or 2**16
+    first = first - 2**16 if signed and first >= 2**15 else first
+    data = item.LUTData
+    if isinstance(data, bytes):
+        wide = "<u2" if dataset.original_encoding[1] else ">u2"
+        kind = np.dtype(np.uint8 if len(data) < 2 * entries else wide)
+        data = np.frombuffer(data[: entries * kind.itemsize], dtype=kind)
+    table = np.atleast_1d(np.asarray(data)).astype(np.uint16)
+    if len(table) < entries:
+        raise ValueError(f"a table says {entries} entries and holds {len(table)}")
+    positions = np.clip(np.rint(values).astype(np.int64) - first, 0, entries - 1)
+    return table[positions], bits_in_use(table)
+
+
+def _as_fractions(looked_up: tuple[np.ndarray, int]) -> np.ndarray:
+    values, bits = looked_up
+    return values.astype(np.float64) / (2**bits - 1)
+
+
+def _window(path: Path, dataset: Any) -> tuple[float, float] | None:
     """Centre and width of the first window, or None if there is none that the standard allows."""
-    first = []
-    for name in ("WindowCenter", "WindowWidth"):
-        value = dataset.get(name)
-        if value is None or value == "":
-            return None
-        first.append(float(value if not hasattr(value, "__len__") or isinstance(value, str) else value[0]))
-    centre, width = first
-    return (centre, width) if width >= 1 or (width > 0 and dataset.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID")) else None
+    centre, width = (number(path, dataset, name, position=0) for name in ("WindowCenter", "WindowWidth"))
+    if centre is None or width is None:
+        return None
+    allowed = width >= 1 or (width > 0 and dataset.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID"))
+    return (centre, width) if allowed else None
 
 
 def apply_window(values: np.ndarray, centre: float, width: float, function: str = "LINEAR") -> np.ndarray:

@@ -10,62 +10,35 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cxrlib.data.decode import ImageError, check_image, decode_image
+from cxrlib.data.decode import ImageError, ImageReadError, check_image, decode_xray
 from cxrlib.data.labels import (
-    LABELS,
     DataError,
     LabelError,
     Problem,
     Row,
     image_path,
-    list_problems,
+    numbered,
     parse_labels,
-    read_labels,
     rows_to_frame,
-    unsafe_path,
     without_repeats,
 )
-from cxrlib.data.provenance import fingerprint
-
+from cxrlib.data.layouts import find_label_files
+from cxrlib.data.listing import Listing
+from cxrlib.data.report import Report
+from cxrlib.parameter_files import expanded
+from cxrlib.words import alike, shortened
 
 COLUMNS = ["patient_id", "file", "label", "source", "split"]
 SPLITS = ("train", "test")
+READ_ERROR = "image cannot be read now"
+_AT_A_TIME = 4096
 
 LabelFiles = Path | str | Mapping[str, Path | str] | None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What :func:`check` found; printing it gives counts, problems and remarks.
-
-    Attributes:
-        folder: the folder as it was given.
-        index: the clean subset, with the columns of :func:`read_index`.
-        problems: what is wrong, by file and line; rows with a problem are not in ``index``.
-        remarks: what is allowed but worth knowing, in sentences.
-    """
-
-    folder: Path
-    index: pd.DataFrame
-    problems: list[Problem] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def counts(self) -> pd.DataFrame:
-        """Images and patients of the clean subset: columns ``split, label, images, patients``."""
-        groups = self.index.groupby(["split", "label"], sort=False)
-        return groups.agg(images=("file", "size"), patients=("patient_id", "nunique")).reset_index()
-
-    def __str__(self) -> str:
-        found = f"{len(self.problems)} problem{'' if len(self.problems) == 1 else 's'}" if self.problems else "no problems found"
-        remarks = [f"remark: {remark}" for remark in self.remarks]
-        return "\n".join([self.counts.to_string(index=False), found, *list_problems(self.problems), *remarks])
 
 
 def read_index(
@@ -83,22 +56,28 @@ def read_index(
 
     Returns:
         Text columns ``patient_id, file, label, source, split``, in the order of the label files; ``file`` is relative to
-        the folder of its split. ``attrs`` has ``folder`` (text), ``problems`` and ``remarks`` (lists of text).
+        the folder of its split. ``attrs`` has ``folder`` (text), ``problems`` and ``remarks`` (lists of text), and where
+        rows are left out ``rows`` (their number in the label files) and ``left_out`` (their counts by reason).
 
     Raises:
         DataError: with all problems, if ``strict`` and there is one; or if there are no label files, or a split is left
-            without an image of either class.
+            without an image of either class; or if an image is there and cannot be read at present, since the rest
+            would be another data set.
     """
     report = check(folder, labels, decode=strict, splits=splits)
+    unread = [problem for problem in report.problems if problem.kind == READ_ERROR]
+    if unread:
+        raise DataError(f"{folder}: {len(unread)} image(s) cannot be read now; mend the disk, network or permissions, or delete their rows:", unread)
     if strict and report.problems:
         raise DataError(f"{folder}: {len(report.problems)} problem(s) in the data set:", report.problems)
-    present = set(report.index[["split", "label"]].itertuples(index=False, name=None))
-    lacking = [f"{split} {label}" for split in splits for label in LABELS if (split, label) not in present]
+    lacking = report.lacking(splits)
     if lacking:
         needed = "both splits need" if len(splits) > 1 else f"the {splits[0]} split needs"
         raise DataError(f"{folder}: no usable image of: {', '.join(lacking)}; {needed} both classes", report.problems)
     index = report.index
     index.attrs = {"folder": str(folder), "problems": [str(p) for p in report.problems], "remarks": report.remarks}
+    if report.left_out:
+        index.attrs |= {"rows": report.rows, "left_out": report.left_out}
     return index
 
 
@@ -123,54 +102,31 @@ def check(
     Raises:
         DataError: if there are no label files to check.
     """
-    folder = Path(folder)
-    files = _label_files(folder, labels, splits)
+    folder = expanded(folder)
+    files = find_label_files(folder, labels, splits)
+    listings = {split: Listing(folder / split) for split in files}
     problems: list[Problem] = []
     tables = []
+    read = 0
     for split, file in files.items():
         rows, found = _parse(file)
+        read += len(rows) + sum(problem.line > 0 for problem in found)
         problems += found
-        rows, repeated = without_repeats([_with_spaces(folder, split, row) for row in rows], file)
+        if numbered(rows):
+            problems += [_row_number(file, row) for row in rows]
+        rows, repeated = without_repeats([_located(listings[split], row) for row in rows], file)
         problems += repeated
         table = rows_to_frame(rows)
         tables.append(table.assign(split=split, label_file=str(file)))
     index = pd.concat(tables, ignore_index=True)
     problems += _patients_in_both(index)
-    problems += _image_problems(folder, index, decode_image if decode else check_image, progress)
+    problems += _image_problems(folder, index, listings, decode_xray if decode else check_image, progress)
     bad = {(problem.file, problem.line) for problem in problems}
     sound = [place not in bad for place in zip(index["label_file"], index["line"], strict=True)]
     order = {str(file): number for number, file in enumerate(files.values())}
     problems.sort(key=lambda problem: (order[problem.file], problem.line))
     clean = index.loc[sound, COLUMNS].reset_index(drop=True)
-    return Report(folder, clean, problems, _remarks(folder, index, clean, splits))
-
-
-def _label_files(folder: Path, labels: LabelFiles, splits: tuple[str, ...]) -> dict[str, Path]:
-    """The label file of each split, in the order of ``splits``; or DataError with every reason why there is none."""
-    if not folder.is_dir():
-        folders = " and ".join(f"{split}/" for split in splits)
-        raise DataError(f"{folder}: there is no such folder; give one with {folders} in the COVIDx layout")
-    if isinstance(labels, Mapping):
-        if set(labels) != set(splits):
-            wanted = " and ".join(f"'{split}'" for split in splits)
-            raise DataError(f"labels name the splits {sorted(labels)}; give one file each for {wanted}")
-        return {split: Path(labels[split]) for split in splits}
-    where = Path(labels) if labels is not None else folder
-    if not where.is_dir():
-        wanted = " and ".join(f"{split}*.txt" for split in splits)
-        raise DataError(f"{where}: there is no such folder; give a folder with {wanted}")
-    problems, files = [], {}
-    for split in splits:
-        found = sorted(where.glob(f"{split}*.txt"))
-        names = ", ".join(path.name for path in found) or "none"
-        if len(found) == 1:
-            files[split] = found[0]
-        else:
-            message = f"one {split}*.txt is needed, found: {names}; keep one here or give labels={{'{split}': file, ...}}"
-            problems.append(Problem(str(where), 0, "label files", message))
-    if problems:
-        raise DataError(f"{where}: cannot tell which label files to read:", problems)
-    return files
+    return Report(folder, clean, problems, _remarks(index, clean, listings), read)
 
 
 def _parse(file: Path) -> tuple[list[Row], list[Problem]]:
@@ -180,73 +136,90 @@ def _parse(file: Path) -> tuple[list[Row], list[Problem]]:
         return [], [Problem(str(file), 0, "unreadable label file", str(error).removeprefix(f"{file}: "))]
 
 
-def _with_spaces(folder: Path, split: str, row: Row) -> Row:
-    """The row with the longest run of its last words that names an image, for files whose names hold spaces."""
-    if os.path.isfile(folder / split / row.file):
-        return row
-    words = row.words.split()
-    for cut in range(1, len(words) - 1):
-        name = row.words.split(None, cut)[cut]
-        if unsafe_path(name) is None and os.path.isfile(folder / split / name):
-            return row._replace(patient_id=" ".join(words[:cut]), file=name)
-    return row
+def _row_number(file: Path, row: Row) -> Problem:
+    number, rest = row.patient_id.split(None, 1)
+    message = f"'{shortened(row.patient_id)}' begins with the number of its row ('{number}'), so each image looks like another patient; write '{shortened(rest)}'"
+    return Problem(str(file), row.line, "row number in the id", message)
+
+
+def _located(listing: Listing, row: Row) -> Row:
+    """The row with the file that its name means: as it is, written in another way, or with blanks in it."""
+    name = listing.find(row.file)
+    if name is not None:
+        return row if name == row.file else row._replace(file=name)
+    found = listing.with_spaces(row.words)
+    return row if found is None else row._replace(patient_id=found[0], file=found[1])
 
 
 def _patients_in_both(index: pd.DataFrame) -> Iterable[Problem]:
-    tested = index[index["split"] == "test"].groupby("patient_id")[["label_file", "line"]].first()
-    for row in index[(index["split"] == "train") & index["patient_id"].isin(tested.index)].itertuples():
-        other = tested.loc[row.patient_id]
-        message = (
-            f"'{row.patient_id}' is in the test split too ({Path(other.label_file).name}:{other.line}), so a model could "
-            "recognise the patient; delete the rows of one split"
-        )
-        yield Problem(row.label_file, row.line, "patient in both splits", message)
+    index = index.assign(look=index["patient_id"].map({name: alike(name) for name in index["patient_id"].unique()}))
+    in_test = index["split"] == "test"
+    tested = index[in_test].groupby("patient_id")[["label_file", "line"]].first()
+    alike_tested = index[in_test].groupby("look")[["label_file", "line", "patient_id"]].first()
+    for row in index[(index["split"] == "train") & index["look"].isin(alike_tested.index)].itertuples():
+        same = row.patient_id in tested.index
+        other = tested.loc[row.patient_id] if same else alike_tested.loc[row.look]
+        place = f"({Path(other.label_file).name}:{other.line})"
+        if same:
+            message = f"'{row.patient_id}' is in the test split too {place}, so a model could recognise the patient; delete the rows of one split"
+            yield Problem(row.label_file, row.line, "patient in both splits", message)
+        else:
+            message = f"'{row.patient_id}' and '{other.patient_id}' of the test split {place} look like one patient; write them alike, or rename one"
+            yield Problem(row.label_file, row.line, "nearly the same patient id", message)
 
 
 def _image_problems(
-    folder: Path, index: pd.DataFrame, look: Callable[[Path], Any], progress: bool
+    folder: Path, index: pd.DataFrame, listings: dict[str, Listing], look: Callable[[Path], Any], progress: bool
 ) -> Iterable[Problem]:
     from tqdm import tqdm
 
-    listings = {split: _names(folder / split) for split in index["split"].unique()}
-
     def problem(row: Any) -> Problem | None:
         place = (row.label_file, row.line)
+        listing = listings[row.split]
         try:
-            path = image_path(folder, row)
+            path = image_path(folder, row) if listing.linked else listing.folder / row.file
             if os.path.isfile(path):
                 look(path)
                 return None
         except DataError as error:
             return Problem(*place, "path leaves the folder", str(error))
+        except ImageReadError as error:
+            return Problem(*place, READ_ERROR, str(error))
         except ImageError as error:
             return Problem(*place, "unreadable image", str(error))
-        near = sorted(set(listings[row.split].get(_key(row.file), ())))
-        hint = f"there is {', '.join(near)}: rename it or correct the row" if near else "add the file or delete the row"
-        return Problem(*place, "missing image", f"no file '{row.file}' in {path.parent}; {hint}")
+        return Problem(*place, "missing image", _missing(row, listings))
 
-    rows = list(index.itertuples(index=False))
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(problem, rows)
-        bar = tqdm(found, total=len(rows), desc="check images", unit="image", ascii=True, disable=not progress)
-        return [entry for entry in bar if entry]
-
-
-def _key(name: str) -> str:
-    """What names keep in common if they differ in case or extension only."""
-    return os.path.splitext(name)[0].casefold()
-
-
-def _names(folder: Path) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        if path.is_file():
-            name = path.relative_to(folder).as_posix()
-            names.setdefault(_key(name), []).append(name)
-    return names
+    found = []
+    bar = tqdm(total=len(index), desc="check images", unit="image", ascii=True, disable=not progress)
+    with ThreadPoolExecutor() as pool, bar:
+        for start in range(0, len(index), _AT_A_TIME):
+            rows = list(index.iloc[start : start + _AT_A_TIME].itertuples(index=False))
+            there = [row for row in rows if listings[row.split].linked or row.file in listings[row.split].files]
+            absent = [row for row in rows if not listings[row.split].linked and row.file not in listings[row.split].files]
+            found += [Problem(row.label_file, row.line, "missing image", _missing(row, listings)) for row in absent]
+            bar.update(len(absent))
+            for entry in pool.map(problem, there):
+                bar.update()
+                if entry:
+                    found.append(entry)
+    return found
 
 
-def _remarks(folder: Path, index: pd.DataFrame, clean: pd.DataFrame, splits: tuple[str, ...]) -> list[str]:
+def _missing(row: Any, listings: dict[str, Listing]) -> str:
+    """That there is no such image, and where one of this name is."""
+    said = f"no file '{shortened(row.file)}' in {listings[row.split].folder}"
+    near = listings[row.split].near(row.file)[:3]
+    if near and os.path.dirname(near[0]) == os.path.dirname(row.file):
+        return f"{said}; there is {', '.join(near)}: rename it or correct the row"
+    if near:
+        return f"{said}; there is {', '.join(near)}: write the name with its folder, or move the file"
+    for split, listing in listings.items():
+        if split != row.split and listing.find(row.file):
+            return f"{said}; there is one in {listing.folder}: move the file or the row"
+    return f"{said}; add the file or delete the row"
+
+
+def _remarks(index: pd.DataFrame, clean: pd.DataFrame, listings: dict[str, Listing]) -> list[str]:
     remarks = []
     both = int((clean.groupby("patient_id")["label"].nunique() > 1).sum())
     if both:
@@ -254,13 +227,18 @@ def _remarks(folder: Path, index: pd.DataFrame, clean: pd.DataFrame, splits: tup
     shared = int((clean.groupby("patient_id")["source"].nunique() > 1).sum())
     if shared:
         remarks.append(f"{shared} patient ids occur in several sources; they are taken for the same patients")
+    looks: dict[str, str] = {}
+    for name in clean["patient_id"].unique():
+        other = looks.setdefault(alike(name), name)
+        if other != name:
+            remarks.append(f"patient ids '{shortened(other)}' and '{shortened(name)}' differ in case, blanks or zeros only; if they are one patient, write them alike")
+            break
     sources = sorted(clean["source"].unique())
-    for first, second in itertools.combinations(sources, 2):
+    for first, second in itertools.combinations(sources[:200], 2):
         if sorted(first.casefold()) == sorted(second.casefold()):
             remarks.append(f"sources '{first}' and '{second}' have the same letters; if one is a slip, correct the label file")
-    for split in splits:
-        named = set(index.loc[index["split"] == split, "file"])
-        spare = sum(name not in named for names in _names(folder / split).values() for name in names)
+    for split, listing in listings.items():
+        spare = len(listing.files - set(index.loc[index["split"] == split, "file"]))
         if spare:
             remarks.append(f"{spare} files in {split}/ have no row in the label file and are not used")
     return remarks

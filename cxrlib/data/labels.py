@@ -2,13 +2,15 @@
 
 The public files are not quite what their description says. In COVIDx V8B every patient id of one source holds a space
 (``COVID 12``), so 943 rows have five words; counting words, or taking the first one as the patient, merges them into a
-single patient. Rows are therefore read from the right, where class and source stand.
+single patient. Rows are therefore read from the right, where class and source stand. Quotes round fields and characters
+that nobody sees (byte-order marks, zero-width spaces) are taken away first: with them one patient would count as two.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -16,9 +18,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from cxrlib.words import QUOTES, cleaned, shortened
+
 LABELS = ("negative", "positive")
 LISTED_PROBLEMS = 50
+MAXIMUM_BYTES = 1 << 28
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_QUOTED = re.compile(r"""["“”„«»][^"“”«»]*["“”«»]|'[^']*'(?=\s|$)|‘[^’]*’(?=\s|$)|\S+""")
+_CLASSES = "'cxr data adopt' makes two classes of three"
 
 
 class Problem(NamedTuple):
@@ -29,9 +36,13 @@ class Problem(NamedTuple):
     kind: str
     message: str  # what is wrong and the way out
 
+    @property
+    def place(self) -> str:
+        """File and line, as editors take them."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.kind}: {self.message}"
+        return f"{self.place}: {self.kind}: {self.message}"
 
 
 class DataError(ValueError):
@@ -70,13 +81,13 @@ def list_problems(problems: list[Problem]) -> list[str]:
 def unsafe_path(name: str) -> str | None:
     """Why ``name`` is refused as a file name below the image folder, or None if it is not."""
     if _CONTROL.search(name):
-        return f"file name {name!r} holds a control character; rename the file"
+        return f"file name {shortened(name)!r} holds a control character; rename the file"
     if "\\" in name:
-        return f"file name {name!r} holds a backslash; write folders with '/'"
+        return f"file name {shortened(name)!r} holds a backslash; write folders with '/'"
     if name.startswith(("/", "~")) or re.match(r"[A-Za-z]:", name):
-        return f"file name {name!r} is absolute; write it relative to the folder of its split"
+        return f"file name {shortened(name)!r} is absolute; write it relative to the folder of its split"
     if ".." in PurePosixPath(name).parts:
-        return f"file name {name!r} climbs out of its folder with '..'; put the image below the folder of its split"
+        return f"file name {shortened(name)!r} climbs out of its folder with '..'; put the image below the folder of its split"
     return None
 
 
@@ -92,8 +103,13 @@ def image_path(folder: Path | str, row: Any) -> Path:
     reason = unsafe_path(name) or unsafe_path(split)
     if reason:
         raise DataError(reason)
-    path = Path(folder) / ("train" if split == "validation" else split) / name
+    split = "train" if split == "validation" else split
+    path = Path(folder) / split / name
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        linked = Path(folder) / split
+        if not Path(os.path.realpath(linked)).is_relative_to(os.path.realpath(folder)):
+            way_out = "put the images themselves there, or make the whole folder the link"
+            raise DataError(f"the folder '{split}' is a link that leads out of {folder} (to {os.path.realpath(linked)}); {way_out}")
         raise DataError(f"'{name}' is a link that leads out of {folder}; put the image itself there")
     return path
 
@@ -154,6 +170,12 @@ def rows_to_frame(rows: list[Row]) -> pd.DataFrame:
 
 def _read_text(file: Path) -> str:
     try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if file.is_dir() else "a device or a pipe"
+            raise LabelError(f"{file}: {kind}, not a file; give a label file")
+        if status.st_size > MAXIMUM_BYTES:
+            raise LabelError(f"{file}: {status.st_size:,} bytes are more than {MAXIMUM_BYTES:,}; give a label file")
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise LabelError(f"{file}: cannot be read ({error.strerror}); give an existing label file") from None
@@ -164,21 +186,59 @@ def _read_text(file: Path) -> str:
 
 def _parse_line(line: int, text: str) -> Row | tuple[str, str]:
     """The row, or the kind and message of what is wrong with it."""
+    text = cleaned(text).strip()
+    if QUOTES & set(text):
+        return _parse_fields(line, [field.strip("".join(QUOTES)).strip() for field in _QUOTED.findall(text)])
     fields = text.split()
     if len(fields) < 4:
-        return "wrong field count", f"{len(fields)} fields {text.strip()!r} instead of 'patientid filename class source'"
-    words, label, source = text.strip().rsplit(None, 2)
+        return _parse_fields(line, fields)
+    words, label, source = text.rsplit(None, 2)
+    return _parse_fields(line, [*words.rsplit(None, 1), label, source], words)
+
+
+def _parse_fields(line: int, fields: list[str], words: str | None = None) -> Row | tuple[str, str]:
+    """The row of these fields, whose last three are file name, class and source; ``words`` as in :class:`Row`."""
+    text = " ".join(fields)
+    if len(fields) < 4:
+        commas = max(text.count(mark) for mark in ",;|")
+        hint = "; it looks like CSV, of which 'cxr data adopt' makes label files" if commas >= 2 else ""
+        return "wrong field count", f"{len(fields)} fields {shortened(text)!r} instead of 'patientid filename class source'{hint}"
+    *patient, name, label, source = fields
     if label not in LABELS:
-        place = [position for position, field in enumerate(fields) if field in LABELS]
+        all_fields = text.split()
+        place = [position for position, field in enumerate(all_fields) if field in LABELS]
         if place:
-            message = f"class '{fields[place[-1]]}' is field {place[-1] + 1} of {len(fields)}; just one field, the source, may follow it"
+            message = f"class '{all_fields[place[-1]]}' is field {place[-1] + 1} of {len(all_fields)}; just one field, the source, may follow it"
             return "wrong field count", message
-        return "unknown class", f"'{label}'; write 'positive' or 'negative'"
-    patient, name = words.rsplit(None, 1)
+        if label.strip(",;") in LABELS:
+            return "unknown class", f"'{label}'; fields are separated by blanks, not by '{label[-1]}' ('cxr data adopt' reads CSV)"
+        if label.casefold() in LABELS:
+            return "unknown class", f"'{shortened(label)}'; write '{label.casefold()}'"
+        if {label.casefold(), source.casefold()} <= {"class", "label", "source", "finding", "dataset"}:
+            return "unknown class", f"'{label}'; this line is a heading, delete it"
+        return "unknown class", f"'{shortened(label)}'; write 'positive' or 'negative' ({_CLASSES})"
     reason = unsafe_path(name)
     if reason:
         return "path leaves the folder", reason
-    return Row(line, " ".join(patient.split()), str(PurePosixPath(name)), label, source, words)
+    patient_id = " ".join(" ".join(patient).split())
+    if not patient_id:
+        return "wrong field count", f"no patient id in {shortened(text)!r}; write 'patientid filename class source'"
+    return Row(line, patient_id, str(PurePosixPath(name)), label, source, words or f"{patient_id} {name}")
+
+
+def numbered(rows: list[Row]) -> bool:
+    """Whether the ids of a label file begin with a row number, as of a data frame that was saved with its index.
+
+    So it is if the first words of all ids, of two words or more, are whole numbers that count up by one; or if they
+    are all different while what follows them repeats, as after rows were drawn or shuffled.
+    """
+    parts = [row.patient_id.split(None, 1) for row in rows]
+    if len(parts) < 2 or not all(len(part) == 2 and part[0].rstrip(".:,)").isdecimal() for part in parts):
+        return False
+    numbers = [int(part[0].rstrip(".:,)")) for part in parts]
+    if all(second - first == 1 for first, second in zip(numbers, numbers[1:])):
+        return True
+    return len(set(numbers)) == len(numbers) and len({part[1] for part in parts}) < len(parts)
 
 
 def without_repeats(rows: list[Row], file: Path) -> tuple[list[Row], list[Problem]]:
@@ -193,6 +253,6 @@ def without_repeats(rows: list[Row], file: Path) -> tuple[list[Row], list[Proble
         agrees = (other.patient_id, other.label) == (row.patient_id, row.label)
         dropped |= {row.line} if agrees else {row.line, other.line}
         way_out = "delete one of the two" if agrees else "with another patient or class; delete the wrong one"
-        message = f"'{row.file}' is also on line {other.line}{';' if agrees else ''} {way_out}"
+        message = f"'{shortened(row.file)}' is also on line {other.line}{';' if agrees else ''} {way_out}"
         problems.append(Problem(str(file), row.line, "repeated file name", message))
     return [row for row in rows if row.line not in dropped], problems

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxrlib.data import splits
 from cxrlib.config import CENTRE_SHARE, ParameterError, RunConfig
-from cxrlib.data.decode import decode_mask
+from cxrlib.data import splits
+from cxrlib.data.grey import ImageError
 from cxrlib.data.labels import LABELS
+from cxrlib.data.masks import mask_paths, squared_masks
 
 GREY = 128
 """What is written over the hidden part of every image, 0 to 255."""
@@ -57,30 +58,25 @@ def data_fingerprint(config: RunConfig, fingerprint: str, index: pd.DataFrame) -
 @functools.lru_cache(maxsize=4)
 def _masks_digest(folder: Path, files: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(hashlib.sha256(_mask_path(folder, *file.split("/", 1)).read_bytes()).digest())
+    for path in _masks(folder, files):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _mask_path(folder: Path, split: str, file: str) -> Path:
+def _masks(folder: Path, files: tuple[str, ...]) -> list[Path]:
+    """The mask of each 'SPLIT/NAME'."""
     if not folder.is_dir():
         raise ParameterError(f"masks: there is no folder '{folder}'; name one with SPLIT/STEM.png for every image, or another region")
-    path = folder / split / Path(file).with_suffix(".png")
-    if not path.is_file():
-        raise ParameterError(f"masks: '{path}' is missing, the mask of {split}/{file}; add it or choose another region")
-    return path
+    try:
+        return mask_paths(folder, files)
+    except ImageError as error:
+        raise ParameterError(f"masks: {error}, or choose another region") from None
 
 
 @functools.lru_cache(maxsize=4)
-def _lung_masks(folder: Path, split: str, files: tuple[str, ...], size: int) -> np.ndarray:
+def _lung_masks(folder: Path, images: Path, files: tuple[str, ...], size: int) -> np.ndarray:
     """Masks at one size, bool (N, size, size), squeezed to squares as the images are."""
-    from PIL import Image
-
-    masks = np.empty((len(files), size, size), dtype=bool)
-    for row, file in enumerate(files):
-        whole = Image.fromarray(decode_mask(_mask_path(folder, split, file)))
-        masks[row] = np.asarray(whole.resize((size, size), Image.Resampling.NEAREST))
-    return masks
+    return squared_masks(_masks(folder, files), [images / file for file in files], size)
 
 
 def hidden(images: np.ndarray, config: RunConfig, split: str, files: pd.Series) -> np.ndarray:
@@ -101,7 +97,7 @@ def hidden(images: np.ndarray, config: RunConfig, split: str, files: pd.Series) 
         return images
     size = images.shape[1]
     if config.region in MASKED:
-        seen = _lung_masks(mask_folder(config.data, config.masks), split, tuple(files), size)
+        seen = _lung_masks(mask_folder(config.data, config.masks), config.data, tuple(f"{split}/{file}" for file in files), size)
     else:
         seen = central_square(size, config.centre_share)
     if config.region in ("frame", "outside_lungs"):

@@ -33,12 +33,16 @@ RECORDED_PACKAGES = ("torch", "timm", "accelerate", "numpy", "pillow", "scikit-l
 
 
 def open_dataset(parameters: Parameters, strict: bool = False) -> Dataset:
-    """Read, check and fingerprint ``parameters.data``; the default phantom set is generated if it is not there."""
+    """Read, check and fingerprint ``parameters.data``; the default phantom set is generated if it is not there.
+
+    Rows with a problem are left out and counted; with ``strict``, or the parameter of that name, they are a reason to
+    refuse the folder.
+    """
     if parameters.data == PHANTOM_FOLDER and not (PHANTOM_FOLDER / "phantom.json").is_file():
         from cxrlib import phantom
 
         phantom.generate(PHANTOM_FOLDER)
-    return read_dataset(parameters.data, parameters.labels, parameters.cache, strict)
+    return read_dataset(parameters.data, parameters.labels, parameters.cache, strict or parameters.strict)
 
 
 def run_key(config: RunConfig, fingerprint: str, weights_sha256: str | None, normalisation: dict[str, Any] | None = None) -> str:
@@ -195,7 +199,8 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
             "is_phantom": dataset.is_phantom,
             "training_images": {"negative": int((training.labels == 0).sum()), "positive": int((training.labels == 1).sum())},
         }
-        | ({} if fingerprint == dataset.fingerprint else {"images": dataset.fingerprint}),  # of the images without the masks
+        | ({} if fingerprint == dataset.fingerprint else {"images": dataset.fingerprint})  # of the images without the masks
+        | ({"left_out": dict(dataset.left_out)} if dataset.left_out else {}),
         initialisation={"name": initialisation.name, "sha256": initialisation.sha256}
         | {"mean": initialisation.mean, "std": initialisation.std}
         | ({"in_key": list(initialisation.in_key)} if initialisation.in_key else {}),

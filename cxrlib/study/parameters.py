@@ -9,7 +9,6 @@ import itertools
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxrlib.config import (
@@ -27,6 +26,7 @@ from cxrlib.config import (
     is_classical,
     unknown_name,
 )
+from cxrlib.parameter_files import read_parameters
 from cxrlib.study.systems import SYSTEMS
 
 
@@ -255,11 +255,15 @@ class Profile(BaseModel):
         """
         path = folder / f"{name}.yaml"
         if not path.is_file():
-            raise ParameterError(f"no profile '{name}'; there are: {', '.join(sorted(p.stem for p in folder.glob('*.yaml')))}")
+            known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+            there = f"there are: {known}" if known else f"there is no folder '{folder}' here; run the command in the project's folder"
+            raise ParameterError(f"no profile '{name}'; {there}")
         try:
-            profile = cls(**(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
-        except (yaml.YAMLError, ValidationError, TypeError) as error:
+            profile = cls(**read_parameters(path))
+        except ValidationError as error:
             raise ParameterError(f"{path}: {error}") from None
+        except ValueError as error:
+            raise ParameterError(str(error)) from None
         for notebook in profile.notebooks:
             if notebook not in STUDIES:
                 raise ParameterError(f"{path}: no notebook '{notebook}'; there are: {', '.join(STUDIES)}")

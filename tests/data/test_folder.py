@@ -1,6 +1,5 @@
 """Label files, folders, fingerprints and subsets: what is read, and every problem that must be named."""
 
-from common import SHARED, write_folder
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from common import SHARED, write_folder
 from PIL import Image
 
 from cxrlib import data

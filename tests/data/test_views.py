@@ -1,13 +1,11 @@
 """What a run sees and what it is asked: regions, sources left out, sources told apart; and what follows from the records."""
 
-from cxrlib.study.derived import derived
-from common import ROOT
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from common import ROOT
 from PIL import Image
 
 from cxrlib.config import ParameterError, RunConfig
@@ -16,8 +14,8 @@ from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
 from cxrlib.experiment.one_run import image_sets, open_dataset, run
 from cxrlib.study import plan
+from cxrlib.study.derived import derived
 from cxrlib.study.parameters import Shortcuts
-
 
 
 @pytest.fixture(scope="module")
