@@ -36,7 +36,7 @@ from cxrlib.processes import run_tasks, usable_cores
 if TYPE_CHECKING:
     import pandas as pd
 
-DECODER_VERSION = 1  # to be raised with every change of what cxrlib.data.decode makes of a file
+DECODER_VERSION = 2  # to be raised with every change of what cxrlib.data.decode makes of a file
 CHUNK = 16  # images per task; a worker holds one decoded image and this many resized ones
 SAVE_EVERY = 2.0  # seconds between saves of the done list: what a kill or a power cut can cost
 
@@ -276,10 +276,14 @@ def _write_rows(
         for row, path, digest in zip(rows, paths, digests, strict=True):
             try:
                 image = squared(path, size)
-                if digest is not None and _digest(path) != digest:  # after decoding, so that a change in between is seen
-                    raise ImageError(f"{path}: the file has changed since the data were read; run the command again")
             except ImageError as error:
                 failed[row] = str(error)
+            try:
+                if digest is not None and _digest(path) != digest:  # after decoding, so that a change in between is seen
+                    failed[row] = f"{path}: the file has changed since the data were read; run the command again"
+            except ImageError as error:
+                failed.setdefault(row, str(error))
+            if row in failed:
                 continue
             content = image.tobytes()
             file.seek(offset + row * size * size)
