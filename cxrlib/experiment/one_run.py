@@ -13,10 +13,12 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from filelock import FileLock
 
 from cxrlib import PROTOCOL_VERSION
@@ -27,7 +29,8 @@ from cxrlib.data.splits import few_shot
 from cxrlib.experiment.record import Record, code_version, content_key, load
 from cxrlib.experiment.record import save as save_record
 from cxrlib.files import safetensors_bytes
-from cxrlib.weights.source import to_metadata
+from cxrlib.weights.resolve import resolve_initialisation
+from cxrlib.weights.source import Initialisation, to_metadata
 
 RECORDED_PACKAGES = ("torch", "timm", "accelerate", "numpy", "pillow", "scikit-learn", "scikit-image", "torchvision")
 
@@ -50,13 +53,45 @@ def run_key(config: RunConfig, fingerprint: str, weights_sha256: str | None, nor
     return content_key(config.identity(), fingerprint, weights_sha256, normalisation=normalisation)
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A config with all that it names, found once and handed down.
+
+    Attributes:
+        fingerprint: of the data that the run sees, see :func:`cxrlib.data.views.data_fingerprint`.
+        key: of the run.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    initialisation: Initialisation
+    fingerprint: str
+    key: str
+
+
+def resolve(config: RunConfig) -> Resolved:
+    """Find the data and the initial weights of a run, and the key that follows from them.
+
+    Raises:
+        ParameterError, WeightsError, DataError: saying what to change.
+    """
+    dataset = open_dataset(config)
+    initialisation = resolve_initialisation(config.init)
+    fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
+    key = run_key(config, fingerprint, initialisation.sha256, initialisation.normalisation())
+    return Resolved(config, dataset, initialisation, fingerprint, key)
+
+
+def key_of(config: RunConfig) -> str:
+    """The key of a run, from its data and weights as they are here."""
+    return resolve(config).key
+
+
 def recorded(config: RunConfig, key: str, weights: bool = False) -> Record | None:
-    """The record of a run, as :func:`cxrlib.records.load`; None too if it was made with another mean or std.
+    """The record of a run, as :func:`cxrlib.experiment.record.load`; None too if it was made with another mean or std.
 
     Records of older versions are: a file of weights had one key as ``timm:TAG`` and by its path.
     """
-    from cxrlib.weights.resolve import resolve_initialisation
-
     record = load(config.store, key, weights)
     if record is not None and record.initialisation["sha256"] is not None:
         wanted = resolve_initialisation(config.init, download=False)
@@ -64,16 +99,6 @@ def recorded(config: RunConfig, key: str, weights: bool = False) -> Record | Non
         if values != [record.initialisation["mean"], record.initialisation["std"]]:
             return None
     return record
-
-
-def key_of(config: RunConfig) -> str:
-    """The key of a run, from its data and weights as they are here."""
-    from cxrlib.weights.resolve import resolve_initialisation
-
-    dataset = open_dataset(config)
-    fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
-    initialisation = resolve_initialisation(config.init)
-    return run_key(config, fingerprint, initialisation.sha256, initialisation.normalisation())
 
 
 def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool = False, on_step: Callable[[int], None] | None = None) -> Record:
@@ -92,17 +117,13 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
         ParameterError, WeightsError, NonFiniteLossError, cxrlib.data.folder errors: saying what to change.
         OSError: if the store cannot be written.
     """
-    from cxrlib.weights.resolve import resolve_initialisation
-
     config = config if isinstance(config, RunConfig) else RunConfig.parse(config)
-    dataset = open_dataset(config)
-    initialisation = resolve_initialisation(config.init)
-    fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
-    key = run_key(config, fingerprint, initialisation.sha256, initialisation.normalisation())
+    resolved = resolve(config)
+    key = resolved.key
 
     def compute() -> Record:
         found = recorded(config, key, weights)
-        return found or _train_and_record(config, dataset, initialisation, key, progress, on_step)
+        return found or _train_and_record(resolved, progress, on_step)
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return _run_together(config, key, weights, compute)
@@ -146,21 +167,34 @@ def _run_together(config: RunConfig, key: str, weights: bool, compute: Callable[
     return record
 
 
-def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: str, progress: bool, on_step) -> Record:
-    import torch
+def _train_and_record(resolved: Resolved, progress: bool, on_step: Callable[[int], None] | None) -> Record:
     from accelerate import PartialState
+
+    training, splits, tables = image_sets(resolved.config, resolved.dataset)
+    checkpoint = resolved.config.store / resolved.key / "checkpoint.safetensors"
+    model, state = _fit(resolved, training, splits, tables["train"], checkpoint, progress, on_step)
+    predictions = _predictions(model, resolved, splits, tables)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = safetensors_bytes(tensors, to_metadata(resolved.initialisation, resolved.config.arch))
+    record = _record(resolved, training, predictions, state, weights, _device(model))
+    if PartialState().is_main_process:
+        save_record(record, weights, resolved.config.store)
+        checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _fit(resolved: Resolved, training, splits: dict, table: pd.DataFrame, checkpoint: Path, progress: bool, on_step):
+    """The trained model and its progress; ``table`` has the rows of the training images."""
+    import torch
     from tqdm import tqdm
 
     from cxrlib.model.network import create_model
     from cxrlib.train import machine
     from cxrlib.train.finetune import train
-    from cxrlib.train.score import predict
 
+    config, initialisation = resolved.config, resolved.initialisation
     if config.threads:
         torch.set_num_threads(config.threads)
-    training, splits, tables = image_sets(config, dataset)
-    fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
-    checkpoint = config.store / key / "checkpoint.safetensors"
     torch.manual_seed(config.seed)
     model = create_model(config.arch, config.init, config.image_channels)
     silent = not progress or os.environ.get("RANK", "0") != "0"
@@ -174,25 +208,44 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
         # What was left out may be most of the data: it is scored once, at the end.
         followed = {name: split for name, split in splits.items() if name != "left_out"}
         if is_classical(config.arch):
-            patients = tables["train"]["patient_id"].to_numpy()
-            model, state = machine.fit(model, config, training, followed, patients, initialisation)
+            fitted = machine.fit(model, config, training, followed, table["patient_id"].to_numpy(), initialisation)
             advance(config.schedule[-1])
-        else:
-            model, state = train(model, config, training, followed, initialisation, checkpoint, key, advance)
-    predictions: dict[str, list] = {"split": [], "file": [], "patient_id": [], "label": [], "logit": []}
+            return fitted
+        return train(model, config, training, followed, initialisation, checkpoint, resolved.key, advance)
+
+
+def _predictions(model, resolved: Resolved, splits: dict, tables: dict[str, pd.DataFrame]) -> dict[str, list]:
+    """A logit for every image of every evaluated split, in the columns of a record."""
+    from cxrlib.train.score import predict
+
+    found: dict[str, list] = {"split": [], "file": [], "patient_id": [], "label": [], "logit": []}
     for name, split in splits.items():
-        logits = predict(model, split, initialisation, config.image_channels)
-        predictions["split"] += [name] * len(logits)
-        predictions["file"] += tables[name]["file"].tolist()
-        predictions["patient_id"] += tables[name]["patient_id"].tolist()
-        predictions["label"] += split.labels.tolist()
-        predictions["logit"] += [float(logit) for logit in logits]
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    weights = safetensors_bytes(tensors, to_metadata(initialisation, config.arch))
-    record = Record(
-        key=key,
+        logits = predict(model, split, resolved.initialisation, resolved.config.image_channels)
+        found["split"] += [name] * len(logits)
+        found["file"] += tables[name]["file"].tolist()
+        found["patient_id"] += tables[name]["patient_id"].tolist()
+        found["label"] += split.labels.tolist()
+        found["logit"] += [float(logit) for logit in logits]
+    return found
+
+
+def _device(model) -> str:
+    """The GPU's name, or the processor's architecture."""
+    import torch
+
+    return torch.cuda.get_device_name() if next(model.parameters()).is_cuda else platform.machine()
+
+
+def _record(resolved: Resolved, training, predictions: dict[str, list], state, weights: bytes, device: str) -> Record:
+    """What is kept of a run: all that decided it, and what came of it."""
+    import torch
+    from accelerate import PartialState
+
+    dataset, initialisation, fingerprint = resolved.dataset, resolved.initialisation, resolved.fingerprint
+    return Record(
+        key=resolved.key,
         protocol_version=PROTOCOL_VERSION,
-        config=config.identity() | {"init": initialisation.name},  # of a file its name, not where it lies
+        config=resolved.config.identity() | {"init": initialisation.name},  # of a file its name, not where it lies
         data={
             "name": dataset.folder.resolve().name,
             "fingerprint": fingerprint,
@@ -207,7 +260,7 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
         code_version=code_version(),
         packages={name: importlib.metadata.version(name) for name in RECORDED_PACKAGES} | {"python": platform.python_version()},
         machine={
-            "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else platform.machine(),
+            "device": device,
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
             "processes": PartialState().num_processes,
@@ -217,10 +270,6 @@ def _train_and_record(config: RunConfig, dataset: Dataset, initialisation, key: 
         wall_seconds=state.seconds,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
-    if PartialState().is_main_process:
-        save_record(record, weights, config.store)
-        checkpoint.unlink(missing_ok=True)
-    return record
 
 
 def image_sets(config: RunConfig, dataset: Dataset):
