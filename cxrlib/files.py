@@ -6,7 +6,9 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,21 +22,30 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path} ({error.strerror}); free space or choose another folder") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+        with written_beside(path) as temporary, temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise OSError(error.errno, f"cannot write {path} ({error.strerror}); free space or choose another folder") from None
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A new empty file beside ``path`` that takes its name at the end, or goes if the block fails.
+
+    It may be read by whom the umask allows, as any file that a program makes.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    temporary = path.parent / f".{path.name[:200]}.{secrets.token_hex(6)}"
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        yield temporary
+        os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -73,12 +84,12 @@ def safetensors_bytes(tensors: dict, metadata: dict[str, str]) -> bytes:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, computed once for as long as its size and time of change stay the same."""
+    """SHA-256 of a file, computed once for as long as it is the same file with the same size and times of change."""
     about = path.stat()
-    return _file_digest(path.resolve(), about.st_size, about.st_mtime_ns)
+    return _file_digest(path.resolve(), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _file_digest(path: Path, _size: int, _changed: int) -> str:
+def _file_digest(path: Path, *_state: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

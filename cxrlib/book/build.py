@@ -14,16 +14,25 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxrlib import markup
 from cxrlib.book.notebooks import LIBRARY, BookError, execute, folder_state, minutes, package_versions
+from cxrlib.files import atomic_write, file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# Jupyter Book of this interpreter, whatever is on PATH. It ends with the process that started it, whose end closes its input.
+BUILDER = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+from jupyter_book.cli.main import main
+main()
+"""
 LOADING_ATTRIBUTES = {"src", "srcset", "data", "poster", "background", "xlink:href"}
 LOADING_LINKS = {"stylesheet", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "icon", "shortcut", "manifest"}
 REMOTE = re.compile(r"(?:https?:)?//[\w.-]+\.\w", re.IGNORECASE)
@@ -116,11 +125,22 @@ def _prepare_data(profile: str, data: Path | None, root: Path) -> tuple[str, dic
     if data is not None:
         if not (root / data).is_dir():
             raise BookError(f"DATA: there is no folder '{data}'; give a folder in the COVIDx layout (see README, Real data)")
-        return str(data), {str(root / data): folder_state(root / data)}
+        return str(data), {str(root / data): _state(root / data, root)}
     from cxrlib.study.plan import make_phantoms
 
     folder = make_phantoms(profile, root)
-    return str(folder), {str(root / folder): folder_state(root / folder)}
+    return str(folder), {str(root / folder): _state(root / folder, root)}
+
+
+def _state(folder: Path, root: Path) -> str:
+    """:func:`folder_state`; BookError naming the file that cannot be read, or the folder whose name is no text."""
+    try:
+        str(folder.resolve()).encode()
+        return folder_state(folder, root / ".cache")
+    except UnicodeEncodeError:
+        raise BookError(f"the name of the folder {markup.visible(folder)} is not UTF-8; rename it, as a page cannot show it") from None
+    except OSError as error:
+        raise BookError(f"{markup.visible(error.filename or folder)}: cannot be read ({error.strerror}); make it readable or take it out of {folder}") from None
 
 
 def _check_external(external: Path, root: Path) -> None:
@@ -135,12 +155,31 @@ def _check_external(external: Path, root: Path) -> None:
 
 
 def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
-    """SHA-256 of every file that a parameter of a notebook names, such as a table of committed records."""
+    """SHA-256 of all that a parameter of a notebook names and that decides what it shows.
+
+    That is every file, such as a table of committed records; every folder but those of the data, which have a state of
+    their own, and of what is computed; the profile whose runs are drawn; and the weights that runs start from.
+    """
     from cxrlib.study.parameters import STUDIES
+    from cxrlib.weights.resolve import resolve_initialisation
+    from cxrlib.weights.source import WeightsError
 
     values = {name: field.default for name, field in STUDIES[notebook].model_fields.items()} | parameters
-    paths = [root / value for value in values.values() if isinstance(value, str | Path)]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+    states: dict[str, str] = {}
+    for name, value in values.items():
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(each, str | Path) or name in ("data", "store", "cache", "external"):
+                continue
+            path = root / "profiles" / f"{each}.yaml" if name == "profile" else root / each
+            if path.is_file():
+                states[str(path)] = file_digest(path)
+            elif path.is_dir():
+                states[str(path)] = _state(path, root)
+            elif name in ("init", "inits"):
+                with suppress(WeightsError):  # the notebook will say so
+                    found = resolve_initialisation(str(each), download=False)
+                    states |= {} if found.path is None else {str(found.path): str(found.sha256)}
+    return states
 
 
 def _book_state(root: Path) -> str:
@@ -164,15 +203,20 @@ def _render(root: Path, pages: Path, force: bool) -> bool:
     state, marker = _book_state(root), pages.parent / f".{pages.name}.state"
     if not force and (pages / "index.html").is_file() and marker.is_file() and marker.read_text() == state:
         return False
-    work, log = root / ".cache" / "book" / "build", root / ".cache" / "book" / "build.log"
-    shutil.rmtree(work, ignore_errors=True)
+    work, log = root / ".cache" / "book" / f"build-{os.getpid()}", root / ".cache" / "book" / "build.log"
+    for old in root.glob(".cache/book/build*/"):
+        shutil.rmtree(old, ignore_errors=True)  # of a build that was killed
     work.mkdir(parents=True)
-    start = "from jupyter_book.cli.main import main; main()"  # this interpreter's, whatever is on PATH
-    command = [sys.executable, "-c", start, "build", "book", "--config", "_config.yml", "--toc", str(root / "_toc.yml")]
+    command = [sys.executable, "-c", BUILDER, "build", "book", "--config", "_config.yml", "--toc", str(root / "_toc.yml")]
     command += ["--path-output", str(work), "--all", "-W", "--keep-going", "-n", "-q"]
     with log.open("w", encoding="utf-8") as stream:
         environment = os.environ | {"PYTHONHASHSEED": "0"}
-        status = subprocess.run(command, cwd=root, stdout=stream, stderr=subprocess.STDOUT, env=environment).returncode
+        with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=stream, stderr=subprocess.STDOUT, env=environment) as builder:
+            try:
+                status = builder.wait()
+            except BaseException:
+                builder.kill()
+                raise
     built = work / "_build" / "html"
     lines = re.sub(r"\x1b\[[\d;]*m", "", log.read_text(encoding="utf-8")).splitlines()
     warnings = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)]
@@ -181,13 +225,43 @@ def _render(root: Path, pages: Path, force: bool) -> bool:
     requests = external_requests(built)
     if requests:
         raise BookError("\n".join(["the pages would fetch from outside, which must never happen:", *requests[:40]]))
-    pages.parent.mkdir(parents=True, exist_ok=True)
     marker.unlink(missing_ok=True)
-    shutil.rmtree(pages, ignore_errors=True)
-    os.replace(built, pages)
-    marker.write_text(state)
+    _put_in_place(built, pages)
+    atomic_write(marker, state)
     shutil.rmtree(work, ignore_errors=True)
     return True
+
+
+def _put_in_place(built: Path, pages: Path) -> None:
+    """Move a finished book to its place; the old one stands until the new one is beside it, whatever disks they are on."""
+    pages.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = (pages.parent / f".{pages.name}.{what}" for what in ("new", "old"))
+    for path in (fresh, old):
+        shutil.rmtree(path, ignore_errors=True)
+    try:
+        shutil.move(built, fresh)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise BookError(f"cannot write {fresh} ({error.strerror or error}); the old pages still stand") from None
+    if pages.exists():
+        pages.rename(old)
+    fresh.rename(pages)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def pages_folder(root: Path, name: str, sources: list[Path]) -> Path:
+    """Where the pages of a profile and its folders lie: ``_build/NAME``, or if other folders have that name, with a number of their own.
+
+    Args:
+        name: profile and last names of the folders.
+        sources: the data folder and the external one, whose paths tell books of one name apart.
+    """
+    digest = hashlib.sha256("\0".join(str(path.resolve()) for path in sources).encode(errors="surrogateescape")).hexdigest()
+    owner = root / "_build" / f".{name}.of"
+    if not owner.is_file() or owner.read_text() == digest:
+        atomic_write(owner, digest)
+        return root / "_build" / name
+    return root / "_build" / f"{name}-{digest[:8]}"
 
 
 def build(
@@ -209,7 +283,7 @@ def build(
 
     Returns:
         First page: ``_build/html/index.html`` for the demo on phantoms, ``_build/<profile>-<data>/index.html`` for any
-        other, and ``_build/<profile>-<data>-with-<external>/index.html`` with an external set.
+        other, and ``_build/<profile>-<data>-with-<external>/index.html`` with an external set; see :func:`pages_folder`.
 
     Raises:
         BookError: with a sentence for the user. ``cxrlib.config.ParameterError`` for a faulty profile.
@@ -230,7 +304,7 @@ def build(
     with _waiting(FileLock(lock)):
         with stages.stage("data"):
             folder, states = _prepare_data(profile, data, root)
-        about = {"profile": profile, "data": "phantoms" if data is None else Path(folder).resolve().name}
+        about = {"profile": profile, "data": "phantoms" if data is None else (root / folder).resolve().name}
         templates = sorted((root / "notebooks").glob("*.ipynb"))
         for template in templates:
             with stages.stage(f"notebook {template.stem}"):
@@ -240,12 +314,13 @@ def build(
                 inputs, copy = states | file_states(template.stem, parameters, root), about
                 if parameters.get("external") is not None:
                     second = root / parameters["external"]
-                    inputs, copy = inputs | {str(second): folder_state(second)}, about | {"external": second.resolve().name}
+                    inputs, copy = inputs | {str(second): _state(second, root)}, about | {"external": second.resolve().name}
                 if not execute(template, destination, parameters, inputs, copy, root, force):
                     print("  nothing changed")
         default = profile == "demo" and data is None and external is None
         beside = "" if external is None else f"-with-{(root / external).resolve().name}"
-        pages = root / "_build" / ("html" if default else f"{profile}-{about['data']}{beside}")
+        given = [root / path for path in (folder, external) if path is not None]
+        pages = root / "_build" / "html" if default else pages_folder(root, f"{profile}-{about['data']}{beside}", given)
         with stages.stage("pages"):
             if not _render(root, pages, force):
                 print("  nothing changed")

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrlib import markup
-from cxrlib.files import atomic_write
+from cxrlib.data.provenance import digests
+from cxrlib.files import atomic_write, file_digest
 
 LIBRARY = Path(__file__).parent.parent
 # Rooms and modules that shape pages and commands, not results: editing them must not repeat an experiment.
@@ -39,24 +40,19 @@ def minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def folder_state(folder: Path) -> str:
-    """SHA-256 over a data folder without reading its images.
+def folder_state(folder: Path, cache: Path | None = None) -> str:
+    """SHA-256 over the name and the content of every file of a folder.
 
-    For phantoms ``phantom.json`` says everything. For any other folder: the text of its label files, and the name, size and
-    modification time of every file.
+    Args:
+        cache: where digests of files that have not changed are remembered (:func:`cxrlib.data.provenance.digests`).
+
+    Raises:
+        OSError: if a file cannot be read.
     """
-    digest = hashlib.sha256()
-    parameters = folder / "phantom.json"
-    if parameters.is_file():
-        digest.update(parameters.read_bytes())
-        return digest.hexdigest()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            status = path.stat()
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-            if path.parent == folder and path.suffix == ".txt":
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = digests(files, folder, cache)
+    # A name that is no text, of bytes that are not UTF-8, counts with these bytes.
+    return hashlib.sha256(b"".join(name.encode(errors="surrogateescape") + b"\0" + found[name].encode() + b"\n" for name in files)).hexdigest()
 
 
 @functools.cache
@@ -82,6 +78,7 @@ def stamp(template: Path, parameters: Mapping[str, Any], data_states: Mapping[st
         "cells": [[c["cell_type"], "".join(c["source"]), {k: c["metadata"][k] for k in sorted(c["metadata"])}] for c in cells],
         "parameters": dict(parameters),
         "library": dict(sorted(library.items())),
+        "weights": {path.name: file_digest(path) for path in sorted((LIBRARY / "weights").iterdir()) if path.suffix in (".safetensors", ".json")},
         "data": dict(data_states),
         "about": dict(about),
         "packages": package_versions(),
@@ -231,7 +228,9 @@ def execute(
         raise BookError(f"{template.name} has no parameter '{unknown[0]}'; take it out of the profile or declare it there")
     key = stamp(template, parameters, data_states, about)
     kept = root / ".cache" / "book" / "executed" / key / destination.name
-    if force or not kept.is_file():
+    content = None if force else _kept(kept)
+    executed = content is None
+    if content is None:
         started = time.monotonic()
         unfinished = root / ".cache" / "book" / "unfinished" / template.name
         notebook = _run(template, unfinished, parameters, root)
@@ -241,17 +240,26 @@ def execute(
         seconds = round(time.monotonic() - started, 1)
         notebook.metadata["cxr"] = {**about, "stamp": key, "seconds": seconds}
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        atomic_write(kept, nbformat.writes(notebook))
+        content = nbformat.writes(notebook)
+        atomic_write(kept, content)
+        atomic_write(kept.with_suffix(".sha256"), hashlib.sha256(content.encode()).hexdigest())
         unfinished.unlink(missing_ok=True)
         _forget_old_executions(kept.parent.parent)
-        executed = True
     else:
         os.utime(kept.parent)
-        executed = False
-    content = kept.read_text(encoding="utf-8")
     if not destination.is_file() or destination.read_text(encoding="utf-8") != content:
         atomic_write(destination, content)
     return executed
+
+
+def _kept(path: Path) -> str | None:
+    """An execution that was kept; None if there is none or it is not what was kept."""
+    try:
+        content = path.read_bytes()
+        stated = path.with_suffix(".sha256").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return content.decode() if hashlib.sha256(content).hexdigest() == stated else None
 
 
 def _forget_old_executions(folder: Path) -> None:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -44,10 +43,7 @@ def fingerprint_of(index: pd.DataFrame, contents: Mapping[str, str]) -> str:
 
 
 def contents(index: pd.DataFrame, folder: Path | str, cache_folder: Path | str | None = None) -> dict[str, str]:
-    """SHA-256 of every image, by ``SPLIT/FILE``.
-
-    They are remembered in a file of ``cache_folder`` by path, size, modification and change time, so that unchanged
-    images are read once. The file bears its own checksum; a damaged one is not used.
+    """SHA-256 of every image, by ``SPLIT/FILE``; remembered as :func:`digests` does.
 
     Args:
         index: rows of :func:`cxrlib.data.folder.read_index`.
@@ -58,6 +54,24 @@ def contents(index: pd.DataFrame, folder: Path | str, cache_folder: Path | str |
         DataError: if a path leads out of the folder.
         OSError: if an image cannot be read or the cache folder not written.
     """
+    rows = index[_FIELDS].itertuples(index=False)
+    return digests({f"{row.split}/{row.file}": image_path(folder, row) for row in rows}, folder, cache_folder)
+
+
+def digests(paths: Mapping[str, Path], folder: Path | str, cache_folder: Path | str | None = None) -> dict[str, str]:
+    """SHA-256 of every file of ``paths``, by its name there.
+
+    They are remembered in a file of ``cache_folder`` by path, size, modification and change time, so that unchanged
+    images are read once. The file bears its own checksum; a damaged one is not used.
+
+    Args:
+        paths: files by names that tell them apart within ``folder``.
+        folder: the data folder, whose files are remembered together.
+        cache_folder: made if needed.
+
+    Raises:
+        OSError: if a file cannot be read or the cache folder not written.
+    """
     root = Path(folder).resolve()
     memory_file = None
     if cache_folder is not None:
@@ -66,11 +80,10 @@ def contents(index: pd.DataFrame, folder: Path | str, cache_folder: Path | str |
         memory_file = Path(cache_folder) / f"contents-{name}.json"
     known = _read_memory(memory_file)
 
-    def content(row: Any) -> tuple[str, list]:
-        path = image_path(folder, row)
+    def content(item: tuple[str, Path]) -> tuple[str, list]:
+        name, path = item
         status = path.stat()
         state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        name = f"{row.split}/{row.file}"
         entry = known.get(name)
         if entry is not None and entry[:3] == state:
             return name, entry
@@ -78,7 +91,7 @@ def contents(index: pd.DataFrame, folder: Path | str, cache_folder: Path | str |
             return name, [*state, hashlib.file_digest(file, "sha256").hexdigest()]
 
     with ThreadPoolExecutor() as pool:
-        entries = list(pool.map(content, index[_FIELDS].itertuples(index=False)))
+        entries = list(pool.map(content, paths.items()))
     if memory_file is not None and any(known.get(name) != entry for name, entry in entries):
         atomic_write(memory_file, seal(json.dumps(known | dict(entries))))
     return {name: entry[3] for name, entry in entries}

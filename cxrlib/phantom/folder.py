@@ -12,10 +12,11 @@ The folder appears at once when it is complete: it is built beside its final pla
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -105,12 +106,12 @@ def generate(
     with FileLock(str(folder.parent / f".{folder.name}.lock")):
         if _is_kept(folder, parameters, overwrite):
             return folder
-        for leftover in folder.parent.glob(f".{folder.name}.partial-*"):
+        for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.partial-*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+        partial = folder.parent / f".{folder.name}.partial-{secrets.token_hex(6)}"
+        partial.mkdir()
         try:
             _build(partial, parameters, workers, progress)
-            partial.chmod(0o755)
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(partial, folder)

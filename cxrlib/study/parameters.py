@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -254,6 +255,8 @@ class Profile(BaseModel):
             ParameterError: unknown profile, unreadable YAML, unknown notebook or parameter.
         """
         path = folder / f"{name}.yaml"
+        if not re.fullmatch(r"[\w][\w.-]*", name):  # it also names folders of pages and phantoms
+            raise ParameterError(f"'{name}' is no name of a profile; give that of a file in {folder}/, without .yaml: letters, digits, -, _ and .")
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
             there = f"there are: {known}" if known else f"there is no folder '{folder}' here; run the command in the project's folder"

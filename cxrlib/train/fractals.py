@@ -10,14 +10,13 @@ Image i of class c depends on (seed, c, i) alone: a smaller data set is a part o
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from cxrlib.files import atomic_write, file_digest, written_beside
 from cxrlib.processes import run_tasks, usable_cores
 
 RENDERING_VERSION = 1
@@ -153,7 +152,8 @@ def dataset(
         size: pixels on a side.
         seed: of the whole set.
         workers: processes; one for each core by default.
-        cache: folder for a ``.npy`` file that later calls map into memory; None keeps the images in memory.
+        cache: folder for a ``.npy`` file that later calls map into memory, and its checksum: a damaged one is drawn again.
+            None keeps the images in memory.
         progress: print one line that updates to standard error.
 
     Returns:
@@ -171,18 +171,14 @@ def dataset(
         _fill(images, classes, instances, size, seed, workers, progress)
         return images, labels
     path = Path(cache) / f"fractal-v{RENDERING_VERSION}-seed{seed}-{classes}x{instances}-{size}px.npy"
-    if not path.is_file():
+    beside = path.with_suffix(".sha256")
+    if not (path.is_file() and beside.is_file() and beside.read_text(errors="replace").strip() == file_digest(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(descriptor)
-        try:
+        with written_beside(path) as temporary:
             images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             _fill(images, classes, instances, size, seed, workers, progress)
             images.flush()
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            atomic_write(beside, file_digest(temporary))
     return np.load(path, mmap_mode="r", allow_pickle=False), labels
 
 

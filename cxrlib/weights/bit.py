@@ -13,8 +13,6 @@ after; put a digest that you trust there before, and it must match from the star
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
 import urllib.request
 import zipfile
 import zlib
@@ -23,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from cxrlib.files import atomic_write, file_digest
+from cxrlib.files import atomic_write, file_digest, written_beside
 from cxrlib.weights.source import (
     BIT_ADDRESS,
     BIT_M_TAG,
@@ -183,21 +181,17 @@ def _fetch(address: str, path: Path, classes: int | None) -> None:
     with FileLock(path.parent / f".{path.name}.lock"):
         if path.is_file():
             return
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         try:
-            with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(address, timeout=30) as answer:
-                while block := answer.read(2**20):
-                    file.write(block)
-                size, length = file.tell(), answer.headers.get("Content-Length")
-            if length and size != int(length):
-                raise OSError(f"the download broke off after {size:,} of {int(length):,} bytes")
-            try:
-                read(Path(name), classes)
-            except WeightsError as error:
-                raise OSError(f"what came is no BiT-R50x1: {error}") from None
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            with written_beside(path) as part:
+                with part.open("wb") as file, urllib.request.urlopen(address, timeout=30) as answer:
+                    while block := answer.read(2**20):
+                        file.write(block)
+                    size, length = file.tell(), answer.headers.get("Content-Length")
+                if length and size != int(length):
+                    raise OSError(f"the download broke off after {size:,} of {int(length):,} bytes")
+                try:
+                    read(part, classes)
+                except WeightsError as error:
+                    raise OSError(f"what came is no BiT-R50x1: {error}") from None
         except OSError as error:
             raise OSError(f"it could not be fetched ({error})") from None
-        finally:
-            Path(name).unlink(missing_ok=True)
