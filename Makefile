@@ -10,6 +10,14 @@ EXTERNAL ?=
 BENCH ?= results/bench.json
 STUDY ?=
 TABLE ?=
+# Recipes get these as variables of the shell, which reads nothing in them: a folder's name may hold quotes, $ and backticks.
+unexport DATA EXTERNAL PROFILE BENCH STUDY TABLE
+export CXR_DATA := $(value DATA)
+export CXR_EXTERNAL := $(value EXTERNAL)
+export CXR_PROFILE := $(value PROFILE)
+export CXR_BENCH := $(value BENCH)
+export CXR_STUDY := $(value STUDY)
+export CXR_TABLE := $(value TABLE)
 BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
@@ -17,7 +25,7 @@ STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 .PHONY: book test clean lock environment venv lint soak upstream bench results shortcuts
 
 book: environment
-	@$(BIN)/cxr book --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") $(if $(EXTERNAL),--external "$(EXTERNAL)")
+	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"}
 
 test: environment
 	@$(BIN)/python -m pytest
@@ -50,23 +58,23 @@ soak: environment
 
 # cxrlib against the standard recipe, in pairs; half an hour on two idle cores. The page on speed draws the result.
 bench: environment
-	@$(BIN)/python benchmarks/bench.py --out "$(BENCH)"
+	@$(BIN)/python benchmarks/bench.py --out="$$CXR_BENCH"
 
 # What is missing of the tables of records in results/ that the book draws; hours on two cores, goes on where it was stopped.
 #   make results DATA=path/to/covidx-mini                      all of it
 #   make results DATA=path/to/covidx-mini STUDY=04_data_size   the runs of one notebook
 #   make results DATA=path/to/covidx-mini TABLE=quarter-lite   one table
 results: environment
-	@test -n "$(DATA)" || { echo "name the data folder: make results DATA=path/to/covidx-mini" >&2; exit 1; }
-	@$(BIN)/cxr results --data "$(DATA)" $(if $(TABLE),--table "$(TABLE)") $(if $(STUDY),--study "$(STUDY)")
+	@test -n "$$CXR_DATA" || { echo "name the data folder: make results DATA=path/to/covidx-mini" >&2; exit 1; }
+	@$(BIN)/cxr results --data="$$CXR_DATA" $${CXR_TABLE:+--table="$$CXR_TABLE"} $${CXR_STUDY:+--study="$$CXR_STUDY"}
 
 # The tables behind the page "Disease or data source?", once more; some minutes on two cores, goes on where it was stopped.
 #   make shortcuts                              the phantoms with known confounding
 #   make shortcuts DATA=path/to/covidx-mini     also where Grad-CAM looks on real X-rays, and the sizes of their files
 shortcuts: environment
 	@$(BIN)/cxr shortcuts confounding
-	@test -z "$(DATA)" || { $(BIN)/cxr runs import results/quarter.parquet --store .cache/quarter && \
-	  $(BIN)/cxr shortcuts grad-cam --data "$(DATA)" --store .cache/quarter && $(BIN)/cxr shortcuts files --data "$(DATA)"; }
+	@test -z "$$CXR_DATA" || { $(BIN)/cxr runs import results/quarter.parquet --store .cache/quarter && \
+	  $(BIN)/cxr shortcuts grad-cam --data="$$CXR_DATA" --store .cache/quarter && $(BIN)/cxr shortcuts files --data="$$CXR_DATA"; }
 
 # The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
 upstream: environment

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # Jupyter Book of this interpreter, whatever is on PATH. It ends with the process that started it, whose end closes its input.
 BUILDER = """
-import os, sys, threading
-threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+import os, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
 from jupyter_book.cli.main import main
 main()
 """

@@ -46,23 +46,43 @@ class Drawn(NamedTuple):
     def minus(self, other: Drawn, index: int = 0) -> Estimate:
         """This minus another, with interval and p-value; both drawn with the same seed from runs of the same seeds."""
         draws = self.draws[:, index] - other.draws[:, index]
+        if not np.isfinite(draws).any():  # nothing can be told
+            return Estimate(self.value[index] - other.value[index], p_value=1.0)
         return Estimate(self.value[index] - other.value[index], *np.nanquantile(draws, [0.025, 0.975]), bootstrap_p(draws))
+
+
+def drawn_images(labels: np.ndarray, members: list[np.ndarray], random: np.random.Generator) -> np.ndarray | None:
+    """Images of one draw of patients, one fewer than there are; drawn again if a class of ``labels`` is lacking.
+
+    Returns:
+        Positions; None where no draw holds both classes, as with a single patient of each.
+    """
+    classes, size = len(np.unique(labels)), max(len(members) - 1, 1)
+    if classes > size and all(len(np.unique(labels[images])) < classes for images in members):
+        return None
+    while True:
+        images = np.concatenate([members[code] for code in random.integers(len(members), size=size)])
+        if len(np.unique(labels[images])) == classes:
+            return images
 
 
 def resampled(data: Scores, statistic: Callable, resamples: int = 4000, seed: int = 0) -> Drawn:
     """What ``statistic(logits, labels)`` gives over resampled patients and runs.
 
-    A resample that lacks a class is drawn again, unless all images lack it.
+    A resample that lacks a class is drawn again, unless all images lack it. With one patient of each class there is none,
+    and all draws are NaN.
     """
-    members = images_by_patient(data.patients)
+    members, value = images_by_patient(data.patients), np.atleast_1d(statistic(data.logits, data.labels))
     random, count, runs = np.random.default_rng(seed), len(members), len(data.logits)
     classes, drawn = len(np.unique(data.labels)), []
+    if drawn_images(data.labels, members, np.random.default_rng(seed)) is None:
+        return Drawn(value, np.full((resamples, value.size), np.nan))
     while len(drawn) < resamples:
         images = np.concatenate([members[code] for code in random.integers(count, size=max(count - 1, 1))])
         chosen = random.integers(runs, size=max(runs - 1, 1))
         if len(np.unique(data.labels[images])) == classes:
             drawn.append(np.atleast_1d(statistic(data.logits[chosen][..., images], data.labels[images])))
-    return Drawn(np.atleast_1d(statistic(data.logits, data.labels)), np.stack(drawn))
+    return Drawn(value, np.stack(drawn))
 
 
 def mean_metrics(logits: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -103,13 +123,14 @@ def _drawn_metrics(shape: tuple[int, int], logits: bytes, labels: tuple, patient
 def performance_of(data: Scores, threshold: float = 0.5, resamples: int = 4000) -> dict[str, Estimate]:
     """A row of Table 1 over seeds, NaN where no run has a ratio.
 
-    A ratio that is 1, or 0, in every run gets Wilson's interval for the number of patients, as its draws do not vary.
+    A ratio that is 1, or 0, in every run gets Wilson's interval for the number of patients, as its draws do not vary. With
+    one patient of each class nothing can be drawn, and what lies between 0 and 1 has no interval.
     """
     drawn = drawn_of(data, threshold, resamples)
     row = {}
     for number, name in enumerate(METRICS):
         estimate = drawn.estimate(number)
-        if estimate.low == estimate.high and estimate in (0, 1) and name != "auc":
+        if (estimate.low == estimate.high or np.isnan(estimate.low)) and estimate in (0, 1) and name != "auc":
             patients = patients_behind(data, name)
             estimate = wilson(round(estimate * patients), patients)
         row[name] = estimate

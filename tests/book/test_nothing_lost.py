@@ -233,7 +233,7 @@ def test_making_phantoms_deletes_nothing_that_a_pattern_would_fit(tmp_path, name
 STARTER = """
 import subprocess, sys, os
 from cxrlib.book import build
-code = build.BUILDER.replace("from jupyter_book.cli.main import main", "def main():\\n    import time\\n    while True:\\n        open(sys.argv[1], 'a').write('x')\\n        time.sleep(0.05)")
+code = build.BUILDER.replace("from jupyter_book.cli.main import main", "def main():\\n    import time\\n    while True:\\n        open(__import__('sys').argv[1], 'a').write('x')\\n        time.sleep(0.05)")
 with subprocess.Popen([sys.executable, "-c", code, sys.argv[1]], stdin=subprocess.PIPE) as builder:
     print(builder.pid, flush=True)
     builder.wait()

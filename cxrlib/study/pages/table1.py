@@ -10,7 +10,7 @@ from cxrlib import markup
 from cxrlib.metrics import classifier
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import verdict
-from cxrlib.metrics.operating import METRICS, Scores, images_by_patient, mean_metrics, patients_behind
+from cxrlib.metrics.operating import METRICS, Scores, drawn_images, images_by_patient, mean_metrics, patients_behind
 from cxrlib.study import paper
 from cxrlib.study.pairs import points
 
@@ -90,7 +90,10 @@ def drop(inside: Scores, outside: Scores, threshold: float = 0.5, resamples: int
     for number in range(resamples):
         chosen = random.integers(runs, size=max(runs - 1, 1))
         for which, data in enumerate(sets):
-            images = _drawn_images(data.labels, members[which], random)
+            images = drawn_images(data.labels, members[which], random)
+            if images is None:  # one patient of each class
+                draws[which, number] = np.nan
+                continue
             draws[which, number] = mean_metrics(data.logits[np.ix_(chosen, images)], data.labels[images], threshold)
     values = [mean_metrics(data.logits, data.labels, threshold) for data in sets]
     found = {}
@@ -101,17 +104,9 @@ def drop(inside: Scores, outside: Scores, threshold: float = 0.5, resamples: int
     return found
 
 
-def _drawn_images(labels: np.ndarray, members: list[np.ndarray], random: np.random.Generator) -> np.ndarray:
-    """Images of the patients of one draw; drawn again if they lack a class."""
-    while True:
-        images = np.concatenate([members[code] for code in random.integers(len(members), size=max(len(members) - 1, 1))])
-        if 0 < labels[images].sum() < images.size:
-            return images
-
-
 def _varied(draws: np.ndarray, value: float, name: str, data: Scores, random: np.random.Generator) -> np.ndarray:
     """Draws of a metric; if they are all 0, or all 1, those of a posterior in their place, and for an AUC none."""
-    if value not in (0, 1) or np.nanmin(draws) < np.nanmax(draws):
+    if value not in (0, 1) or (np.isfinite(draws).any() and np.nanmin(draws) < np.nanmax(draws)):
         return draws
     if name == "auc":
         return np.full_like(draws, np.nan)
