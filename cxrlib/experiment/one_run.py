@@ -87,14 +87,14 @@ def key_of(config: RunConfig) -> str:
     return resolve(config).key
 
 
-def recorded(config: RunConfig, key: str, weights: bool = False) -> Record | None:
+def recorded(config: RunConfig, key: str, weights: bool = False, initialisation: Initialisation | None = None) -> Record | None:
     """The record of a run, as :func:`cxrlib.experiment.record.load`; None too if it was made with another mean or std.
 
     Records of older versions are: a file of weights had one key as ``timm:TAG`` and by its path.
     """
     record = load(config.store, key, weights)
     if record is not None and record.initialisation["sha256"] is not None:
-        wanted = resolve_initialisation(config.init, download=False)
+        wanted = initialisation or resolve_initialisation(config.init, download=False)
         values = json.loads(json.dumps([wanted.mean, wanted.std]))
         if values != [record.initialisation["mean"], record.initialisation["std"]]:
             return None
@@ -122,12 +122,12 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
     key = resolved.key
 
     def compute() -> Record:
-        found = recorded(config, key, weights)
+        found = recorded(config, key, weights, resolved.initialisation)
         return found or _train_and_record(resolved, progress, on_step)
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return _run_together(config, key, weights, compute)
-    found = recorded(config, key, weights)
+    found = recorded(config, key, weights, resolved.initialisation)
     if found is not None:
         return found
     with run_lock(config.store, key):
@@ -196,7 +196,7 @@ def _fit(resolved: Resolved, training, splits: dict, table: pd.DataFrame, checkp
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    model = create_model(config.arch, config.init, config.image_channels)
+    model = create_model(config.arch, initialisation, config.image_channels)
     silent = not progress or os.environ.get("RANK", "0") != "0"
     with tqdm(total=config.schedule[-1], unit="step", disable=silent, ascii=True, desc=describe(config)) as bar:
 

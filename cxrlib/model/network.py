@@ -25,7 +25,7 @@ LAPTOP = "resnetv2_laptop"
 _HEAD_SUFFIXES = ("head.fc.", "head.", "classifier.", "fc.")
 
 
-def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn.Module:
+def create_model(arch: str, init: str | Initialisation = "random", image_channels: int = 3) -> nn.Module:
     """Build a binary classifier with one logit and a zero-initialised head, as in BiT.
 
     Random weights come from torch's global generator: seed it first with ``torch.manual_seed``.
@@ -33,7 +33,7 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
     Args:
         arch: ``resnetv2_laptop``, any timm model name, such as ``resnetv2_50x1_bit``, a name of :mod:`cxrlib.model.backbones`, or a
             support vector machine of :mod:`cxrlib.model.machine`.
-        init: see :mod:`cxrlib.weights.resolve`.
+        init: a name, see :mod:`cxrlib.weights.resolve`, or what that found.
         image_channels: 1 or 3. One grey channel gets the sum of the first convolution's three, as timm does it; with
             standardised weights (BiT) that keeps the filters up to a factor each, so prefer 3 there.
 
@@ -45,8 +45,9 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
         ValueError: if ``arch`` is unknown.
     """
     reuse_memory()
+    initialisation = resolve_initialisation(init) if isinstance(init, str) else init
     if is_classical(arch):
-        return _create_machine(arch, init, image_channels)
+        return _create_machine(arch, initialisation, image_channels)
     if arch == LAPTOP:
         model: nn.Module = ResNetV2(
             layers=[1, 1, 1, 1],
@@ -69,7 +70,6 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
         known = ", ".join((LAPTOP, *backbones.NAMES))
         raise ValueError(f"arch '{arch}' is neither a timm model, for example {', '.join(close)}, nor one of: {known}")
     pool_without_copy(model)
-    initialisation = resolve_initialisation(init)
     check_architecture(initialisation, arch)
     if initialisation.path is not None:
         _load_backbone(model, initialisation, image_channels)
@@ -81,8 +81,8 @@ def create_model(arch: str, init: str = "random", image_channels: int = 3) -> nn
     return model
 
 
-def _create_machine(arch: str, init: str, image_channels: int) -> FeatureMachine:
-    """Build the system that ``arch`` names, with the weights ``init`` in its network; not fitted yet.
+def _create_machine(arch: str, initialisation: Initialisation, image_channels: int) -> FeatureMachine:
+    """Build the system that ``arch`` names, with the initial weights in its network; not fitted yet.
 
     Raises:
         ValueError: if the features are not 'lbp', a network, or 'lbp+' and a network; or if weights are given and nothing takes them.
@@ -92,10 +92,10 @@ def _create_machine(arch: str, init: str, image_channels: int) -> FeatureMachine
     networks = names[1:] if patterns else names
     if len(networks) > 1 or any(not name or name == LBP or is_classical(name) for name in networks):
         raise ValueError(f"arch '{arch}' is none of 'svm:lbp', 'svm:NETWORK' and 'svm:lbp+NETWORK'")
-    if not networks and init != "random":
-        raise ValueError(f"arch '{arch}' has no network for the weights of init '{init}'; set init to 'random'")
-    network = create_model(networks[0], init, image_channels) if networks else None
-    return FeatureMachine(patterns, network, resolve_initialisation(init))
+    if not networks and initialisation.path is not None:
+        raise ValueError(f"arch '{arch}' has no network for the weights of init '{initialisation.name}'; set init to 'random'")
+    network = create_model(networks[0], initialisation, image_channels) if networks else None
+    return FeatureMachine(patterns, network, initialisation)
 
 
 def _read(initialisation: Initialisation) -> dict[str, torch.Tensor]:
