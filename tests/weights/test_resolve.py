@@ -199,7 +199,7 @@ def test_a_run_records_the_normalisation_and_the_digest(hub, one_run):
     run = one_run | {"arch": "mobilenetv3_small_050", "image_channels": 3, "init": TAG}
     key = experiment.run(run, progress=False).key
     origin = records.load(one_run["store"], key).initialisation
-    assert origin == {"name": TAG, "sha256": hub[1].name, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    assert origin == {"name": TAG, "sha256": hub[1].name, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "in_key": ["mean", "std"]}
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.4, 0.3), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
