@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxrlib import markup
+
 TABLES = ("rows", "ideas", "scale", "memory", "start", "folding", "machine", "versions")
 COSTS = ("index", "fingerprint", "cache", "epoch")
 
@@ -121,3 +123,85 @@ def on_paper(measured: dict[str, Any], images: int, size: int = 512) -> pd.DataF
         ("one epoch, BiT-R50x1, 128 px", duration(images / rate["compute-bit"]), "training on cached images"),
     ]
     return pd.DataFrame(rows, columns=["what", "how much", "from"])
+
+
+# The tables of the page, as Markdown
+
+
+def measured_on(measured: dict[str, Any]) -> str:
+    """The machine and the versions, and a warning if the bench ran at tiny sizes."""
+    machine, versions = measured["machine"], measured["versions"]
+    about = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; PyTorch {versions['torch']}, "
+    about += f"torchvision {versions['torchvision']}, timm {versions['timm']}, Pillow {versions['pillow']}; "
+    about += f"cxrlib {versions['cxrlib']}, {measured['made']}."
+    warning = " **A quick run at tiny sizes: these numbers mean nothing.**" if measured["quick"] else ""
+    return f"**Measured on:** {markup.text(about)}{warning}"
+
+
+def folding(measured: dict[str, Any]) -> str:
+    """What folding the weight standardisation into the weights gained, network by network."""
+    return "; ".join(f"{1 / ratio:.2f} ({name})" for name, ratio in measured["folding"].items())
+
+
+def ratio_table(table: pd.DataFrame) -> str:
+    """The pairs of :func:`ratios`."""
+
+    def number(value: float) -> str:
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+    lines = []
+    for row in table.itertuples():
+        ratio = markup.Inline(f"**{row.ratio:.2f}** ({row.low:.2f} to {row.high:.2f})")
+        ours, theirs = f"{number(row.ours)} {row.unit}", number(row.theirs)
+        lines.append([markup.code(row.name), row.what, row.against, ours, theirs, ratio, row.target, row.verdict])
+    return markup.table(["", "what", "against", "cxrlib", "other", "ratio (range)", "to reach", ""], lines)
+
+
+def idea_table(measured: dict[str, Any]) -> str:
+    """The ideas of :func:`ideas`: images per second, and the gain over none of them."""
+    table = ideas(measured)
+    models = list(dict.fromkeys(model for model, _ in table.columns))
+    lines = []
+    for name in table.index:
+        shown: list[str] = []
+        for model in models:
+            rate, gain, first = (table.at[name, (model, part)] for part in ("images/s", "gain", "first step"))
+            slow = f", first step {first:.1f} s" if first > 10 else ""
+            shown.append("not measured" if pd.isna(rate) else markup.Inline(f"{rate:,.0f}/s, **{gain:.2f}x**{slow}"))
+        lines.append([name, *shown])
+    return markup.table(["idea", *models], lines)
+
+
+def start_table(measured: dict[str, Any]) -> str:
+    """Seconds until something runs: Python, the package, the command line, torch, a first step."""
+    start = {name: row["median"] for name, row in measured["start"].items()}
+    lines = [
+        ["a Python that does nothing", f"{start['python']:.2f}"],
+        [markup.Inline("`import cxrlib`, beyond that"), f"{start['import cxrlib'] - start['python']:.2f}"],
+        [markup.Inline("`cxr --help`, beyond Python and its command line library"), f"{start['cxr --help'] - start['typer']:.2f}"],
+        [markup.code("import torch"), f"{start['torch']:.1f}"],
+        ["a run on a cached data set, from nothing to the end of its first step", f"{start['first step']:.1f}"],
+    ]
+    return markup.table(["what", "seconds"], lines)
+
+
+def cost_tables(measured: dict[str, Any], fits: pd.DataFrame) -> str:
+    """The lines of :func:`cost_lines`, and the memory that building a cache takes."""
+    lines = [
+        [cost, f"{1000 * row['per_image']:.2f} s", f"{max(row['fixed'], 0):.2f} s", f"{row['bend']:.2f}x"]
+        for cost, row in fits.iterrows()
+    ]
+    head = ["stage", "for 1,000 images", "at the start", "an image at the largest set against one at the next smaller"]
+    costs = markup.table(head, lines)
+    lines = [[row["name"], f"{row['worker_mb']:.0f} MB", f"{row['own_growth_mb']:.0f} MB"] for row in measured["memory"]]
+    memory = markup.table(["images", "largest worker", "growth of the parent"], lines)
+    title = "**Memory of building a cache** (largest worker; growth of the process that starts them):"
+    return f"{costs}\n\n{title}\n\n{memory}"
+
+
+def paper_table(measured: dict[str, Any], counts: list[int]) -> str:
+    """:func:`on_paper` for several numbers of images, a column each."""
+    parts = [on_paper(measured, count).assign(images=f"{count:,}") for count in counts]
+    both = pd.concat(parts).pivot(index="what", columns="images", values="how much").loc[parts[0]["what"]]
+    both["from"] = parts[0].set_index("what")["from"]
+    return markup.frame_table(both.reset_index())
