@@ -49,6 +49,25 @@ def data_check(
         raise typer.Exit(1)
 
 
+@data_app.command("adopt")
+def data_adopt(
+    folder: Annotated[Path, typer.Argument(help="Folder of a public collection, or with images in folders of their classes.")],
+    out: Annotated[Path, typer.Argument(help="New folder in the COVIDx layout.")],
+    patient: Annotated[str | None, typer.Option(help="Column with the patient; or 'each-image'; or a regular expression for file names with one group.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV or Excel table, or label file, if there are several.")] = None,
+    positive: Annotated[list[str] | None, typer.Option(help="Class that becomes positive; may repeat. Default those of COVID-19.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Class to leave out; may repeat.")] = None,
+    test_share: Annotated[float, typer.Option(min=0.01, max=0.99, help="Share of the patients for test, if the data have no splits.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of test patients.")] = 0,
+) -> None:
+    """Make a folder in the COVIDx layout of Cohen's collection, COVID-QU-Ex, the Radiography Database and their like."""
+    from cxrlib.data.adopt import adopt
+
+    with plain_errors():
+        for line in adopt(folder, out, patient, table, positive or (), drop or (), test_share, seed):
+            typer.echo(line)
+
+
 @data_app.command("prepare")
 def data_prepare(
     folder: Folder,

@@ -125,7 +125,7 @@ def parse_labels(file: Path) -> tuple[list[Row], list[Problem]]:
     file = Path(file)
     rows: list[Row] = []
     problems: list[Problem] = []
-    for line, text in enumerate(_read_text(file).split("\n"), start=1):
+    for line, text in enumerate(read_text(file).split("\n"), start=1):
         if not text.strip():
             continue
         parsed = _parse_line(line, text)
@@ -168,7 +168,12 @@ def rows_to_frame(rows: list[Row]) -> pd.DataFrame:
     return frame.astype({name: "str" for name in Row._fields if name != "line"} | {"line": "int64"})
 
 
-def _read_text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """The content of a label file or table, line ends as '\\n'.
+
+    Raises:
+        LabelError: if it is no file, too large, or not UTF-8.
+    """
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -112,7 +112,8 @@ def split_of(name: str) -> str | None:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    apart = ("images", "masks", "lung masks", "infection masks")
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".") and entry.name.casefold() not in apart)
 
 
 def _with_pictures(folder: Path) -> Path | None:
