@@ -1,0 +1,30 @@
+"""Every row of the bad-input matrix: a sentence that names the file and the way out; nothing lost, nothing written."""
+
+import re
+from collections import Counter
+
+import pytest
+from bad_inputs import Bad, rows
+from common import ROOT
+
+ROWS = rows()
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=f"{row.what}: {row.how}") for row in ROWS])
+def test_a_bad_input_is_named(row: Bad, tmp_path):
+    said = " ".join(row.said(tmp_path).split())
+    lacking = [words for words in row.says if " ".join(words.split()) not in said]
+    assert not lacking, f"{lacking} is not in: {said[-2000:]}"
+    assert "Traceback" not in said
+
+
+def test_no_row_stands_twice():
+    names = Counter((row.what, row.how) for row in ROWS)
+    assert not [name for name, count in names.items() if count > 1]
+    assert len(ROWS) >= 150
+
+
+def test_the_page_of_the_book_has_every_row():
+    page = (ROOT / "book" / "what_happens_if.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| (?!…|---)(.*?) \| ", page, re.M)
+    assert sorted(listed) == sorted(row.how for row in ROWS), "run `python tools/what_happens_if.py`"
