@@ -1,0 +1,50 @@
+"""Command lines: what is asked for, and files that would be lost."""
+
+from functools import partial
+from pathlib import Path
+
+from bad_inputs import Bad
+
+LINE = partial(Bad, "command line")
+FIRST = "set/train/train-negative-0.png"
+PREDICT = ("predict", FIRST, "--model", "abc")
+
+
+def nothing(place: Path) -> None:
+    """The sound folder is enough."""
+
+
+def there(name: str, content: str = "mine"):
+    def make(place: Path) -> None:
+        (place / name).write_text(content)
+
+    return make
+
+
+ROWS = [
+    LINE("--explain names an image that is to be scored", nothing, (f"--explain {FIRST} is one of the images to score", "would be lost"), (*PREDICT, "--explain", FIRST)),
+    LINE("--explain stands before two images", nothing, ("exists; give another file",), ("predict", "--model", "abc", "--explain", FIRST, "set/train/train-negative-1.png")),
+    LINE("--explain names an image by another path", nothing, ("is one of the images to score",), (*PREDICT, "--explain", "set/../" + FIRST)),
+    LINE("--explain names an image through a link", lambda place: (place / "link.png").symlink_to(place / FIRST), ("is one of the images to score",), (*PREDICT, "--explain", "link.png")),
+    LINE("--explain names an image and --overwrite is given", nothing, ("is one of the images to score",), (*PREDICT, "--explain", FIRST, "--overwrite")),
+    LINE("--explain names a file that exists", there("out.png"), ("out.png exists", "--overwrite to replace it"), (*PREDICT, "--explain", "out.png")),
+    LINE("--explain without an ending names a file that exists as PNG", there("o1.png"), ("o1.png exists",), (*PREDICT, "--explain", "o1")),
+    LINE("--explain names the folder here", nothing, ("--explain . is a folder", "give a file"), (*PREDICT, "--explain", ".")),
+    LINE("--explain names a folder", nothing, ("--explain set is a folder",), (*PREDICT, "--explain", "set")),
+    LINE("--explain names a hidden file", nothing, ("must end in .png",), (*PREDICT, "--explain", ".png")),
+    LINE("--explain has an ending that no figure has", nothing, ("must end in .png, .pdf, .svg",), (*PREDICT, "--explain", "out.docx")),
+    LINE("--explain is asked for 50 images", nothing, ("draws at most 40 images, here are 50",), ("predict", *[FIRST] * 50, "--model", "abc", "--explain", "out.png")),
+    LINE("there is no such model", nothing, ("none fits",), PREDICT),
+    LINE("no image is given to predict", nothing, ("Missing argument",), ("predict", "--model", "abc")),
+    LINE("no model is given to predict", nothing, ("Missing option",), ("predict", FIRST)),
+    LINE("the profile does not exist", nothing, ("no profile 'papper'", "run the command in the project's folder"), ("plan", "--profile", "papper")),
+    LINE("plan is asked outside of the project", nothing, ("no profile 'demo'", "there is no folder 'profiles' here"), ("plan",)),
+    LINE("the throughput is 0", nothing, ("is not positive",), ("plan", "--throughput", "0")),
+    LINE("a study does not exist", nothing, ("there is no study '99'", "04_data_size"), ("sweep", "--study", "99")),
+    LINE("an upstream does not exist", nothing, ("there is no upstream 'fractal-x'",), ("upstream", "fractal-x")),
+    LINE("a size of data prepare is a word", nothing, ("Invalid value for '--size'",), ("data", "prepare", "set", "--size", "big")),
+    LINE("data prepare gets no folder", nothing, ("does not exist",), ("data", "prepare", "nowhere", "--size", "16")),
+    LINE("the workers are 0", nothing, ("Invalid value for '--workers'",), ("data", "prepare", "set", "--size", "16", "--workers", "0")),
+    LINE("the command does not exist", nothing, ("No such command 'trian'",), ("trian",)),
+    LINE("the option does not exist", nothing, ("No such option",), ("data", "check", "set", "--strickt")),
+]
