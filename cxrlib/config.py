@@ -77,7 +77,7 @@ def _types(annotation: Any) -> set[Any]:
 
 
 Schedule = Annotated[tuple[int, ...], AfterValidator(_check_schedule)]
-Resolution = Annotated[tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]], AfterValidator(_check_resolution)]
+Resolution = Annotated[tuple[Annotated[int, Field(ge=16, le=8192)], Annotated[int, Field(ge=16, le=8192)]], AfterValidator(_check_resolution)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Region = Literal["whole", "centre", "frame", "lungs", "outside_lungs"]
 CENTRE_SHARE = 0.7071  # a square of this side covers half of the image, so centre and frame have the same area
@@ -104,6 +104,16 @@ class Parameters(BaseModel):
             return values
         fields = cls.model_fields
         return {name: _as_text(value, fields[name].annotation) if name in fields else value for name, value in values.items()}
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        """Equal runs are one run: named twice, they would count as two in every interval."""
+        for name, value in self:
+            if isinstance(value, tuple) and name != "schedule":
+                twice = next((each for place, each in enumerate(value) if each in value[:place]), None)
+                if twice is not None:
+                    raise ValueError(f"{name}: '{twice}' is named twice; name each value once")
+        return self
 
     @model_validator(mode="after")
     def _folder_exists(self) -> Self:
@@ -161,7 +171,7 @@ class Training(Parameters):
     base_lr: float = Field(0.003, gt=0, description="learning rate after warm-up (section 3.3)")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, description="the paper names none")
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(64, ge=2, le=65536)
     accumulation_steps: int = Field(1, ge=1, description="micro-batches per optimiser step")
     rebalance: bool = Field(True, description="half of each batch positive (section 3.3)")
     flip: bool = Field(True, description="random horizontal flip")
@@ -186,8 +196,8 @@ class Training(Parameters):
 class OneSetting(Training):
     """Training with a single resolution, schedule and mixup: the setting of section 4.2 by default."""
 
-    resize: int = Field(512, ge=16, description="training images are resized to this square, in pixels")
-    crop: int = Field(480, ge=16, description="random training crop and size of test images, in pixels")
+    resize: int = Field(512, ge=16, le=8192, description="training images are resized to this square, in pixels")
+    crop: int = Field(480, ge=16, le=8192, description="random training crop and size of test images, in pixels")
     schedule: Schedule = Field((500, 1500, 3000, 4500, 10000), description="last warm-up step, steps of division by 10, end")
     mixup: Mixup = "beta"
 

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
@@ -47,6 +48,25 @@ def written_beside(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_unpacked(table: Any, size: int) -> None:
+    """ValueError if a Parquet file claims to unpack to more than files of its size do: a few kilobytes may hold gigabytes.
+
+    Args:
+        table: a ``pyarrow.parquet.ParquetFile``.
+        size: bytes of the file.
+    """
+    groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
+    claimed = sum(group.column(number).total_uncompressed_size for group in groups for number in range(group.num_columns))
+    most = unpacked_limit(size)
+    if claimed > most or table.metadata.num_rows * max(1, table.metadata.num_columns) > most // 8:
+        raise ValueError(f"it claims {table.metadata.num_rows:,} rows and {claimed:,} bytes from a file of {size:,}, more than any of ours unpacks to")
+
+
+def unpacked_limit(size: int) -> int:
+    """Bytes that a file of ours of ``size`` bytes may hold when it is unpacked: 200 times as many, and 64 MiB in any case."""
+    return max(64 * 2**20, 200 * size)
 
 
 def seal(text: str) -> bytes:

@@ -10,14 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cxrlib.processes import main_hidden, usable_cores
+from cxrlib.processes import main_hidden
 
 TOPIC = "cxr-steps"
 
 
 @contextmanager
-def connect(scheduler: str | None, workers: int) -> Iterator[tuple[Any, int | None]]:
-    """A Dask client, and the threads of each run: those of a foreign worker are the business of who started it."""
+def connect(scheduler: str | None, workers: int) -> Iterator[Any]:
+    """A Dask client of the scheduler at an address or of a file, or of ``workers`` processes on this machine.
+
+    Raises:
+        ConnectionError: if no scheduler answers.
+    """
     import dask
     from distributed import Client
 
@@ -27,26 +31,34 @@ def connect(scheduler: str | None, workers: int) -> Iterator[tuple[Any, int | No
         except (OSError, ValueError) as error:
             raise ConnectionError(f"no Dask scheduler answers at {scheduler} ({type(error).__name__}); start one with: dask scheduler") from None
         with client:
-            yield client, None
+            yield client
         return
     with dask.config.set({"distributed.scheduler.allowed-failures": 5, "distributed.worker.daemon": True}):
         with main_hidden():
             cluster = _local_cluster(workers)
-        with cluster, Client(cluster) as client:
-            yield client, max(1, usable_cores() // workers)
+        with cluster, Client(cluster, security=cluster.security) as client:
+            yield client
 
 
 def _local_cluster(workers: int):
-    """One process per run on this machine; where there are GPUs each process sees one of them."""
+    """One process per run on this machine; where there are GPUs each process sees one of them.
+
+    A scheduler runs whatever it is sent, and its port is open to every user of the machine. So this one speaks TLS only,
+    with a key that is made for this cluster, stays in the memory of its processes, and is asked of whoever connects.
+    """
     from distributed import Nanny, Scheduler, SpecCluster
+    from distributed.security import Security
+
+    security = Security.temporary()
+    private: dict[str, Any] = {"security": security, "protocol": "tls://"}
 
     def options(number: int) -> dict[str, Any]:
         device = {"env": {"CUDA_VISIBLE_DEVICES": _visible(number)}, "resources": {"GPU": 1}} if gpus() else {}
-        return {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "silence_logs": 50} | device
+        return {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False, "silence_logs": 50} | private | device
 
     specification = {number: {"cls": Nanny, "options": options(number)} for number in range(workers)}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}}
-    return SpecCluster(workers=specification, scheduler=scheduler, silence_logs=50)
+    options_of_scheduler = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"} | private
+    return SpecCluster(workers=specification, scheduler={"cls": Scheduler, "options": options_of_scheduler}, security=security, silence_logs=50)
 
 
 def gpus() -> int:

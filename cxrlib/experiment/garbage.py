@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrlib.experiment.external import is_scores, kept_scores
-from cxrlib.experiment.record import KEY, load
+from cxrlib.experiment.record import KEY, OtherVersionError, read
 from cxrlib.experiment.store import held
 
 UNHELD = "lock that nobody holds"
@@ -26,13 +26,20 @@ class Garbage:
 def _garbage_of(store: Path, key: str, weights: bool, unfinished: bool, days: float) -> list[Garbage]:
     """What can go from the folder of one run, whose lock is held."""
     folder = store / key
+    if folder.is_symlink():  # what lies behind it belongs to another store
+        return []
     files = {}
     for path in sorted(folder.glob("*")):
         with suppress(FileNotFoundError):  # without the lock, a run may finish meanwhile
             files[path] = path.stat()
-    record = load(store, key) if folder / "record.json" in files else None
+    record, damaged = None, False
+    try:
+        record = read(store, key)
+    except OtherVersionError:
+        return []  # whose record it is knows what the other files are
+    except ValueError:
+        damaged = True
     recorded = record is not None
-    damaged = folder / "record.json" in files and not recorded
     age = (time.time() - max((about.st_mtime for about in files.values()), default=0.0)) / 86400
     reasons: dict[Path, str] = {}
     for path in files:

@@ -26,7 +26,7 @@ from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig, is_classical
 from cxrlib.data import views
 from cxrlib.data.dataset import Dataset, read_dataset
 from cxrlib.data.splits import few_shot
-from cxrlib.experiment.record import Record, code_version, content_key, load
+from cxrlib.experiment.record import OtherVersionError, Record, code_version, content_key, load, read, record_file
 from cxrlib.experiment.record import save as save_record
 from cxrlib.files import safetensors_bytes
 from cxrlib.weights.resolve import resolve_initialisation
@@ -93,7 +93,7 @@ def recorded(config: RunConfig, key: str, weights: bool = False, initialisation:
     Records of older versions are: a file of weights had one key as ``timm:TAG`` and by its path.
     """
     record = load(config.store, key, weights)
-    if record is not None and record.initialisation["sha256"] is not None:
+    if record is not None and record.initialisation.get("sha256") is not None:
         wanted = initialisation or resolve_initialisation(config.init, download=False)
         values = json.loads(json.dumps([wanted.mean, wanted.std]))
         if values != [record.initialisation["mean"], record.initialisation["std"]]:
@@ -123,6 +123,8 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
 
     def compute() -> Record:
         found = recorded(config, key, weights, resolved.initialisation)
+        if found is None:
+            _check_place(config.store, key)
         return found or _train_and_record(resolved, progress, on_step)
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -132,6 +134,17 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
         return found
     with run_lock(config.store, key):
         return compute()
+
+
+def _check_place(store: Path, key: str) -> None:
+    """Raise :class:`OtherVersionError` if a record would be written over that another version of cxrlib made."""
+    try:
+        read(store, key)
+    except OtherVersionError as error:
+        place = record_file(store, key)
+        raise OtherVersionError(f"{place} is not overwritten: {error}; use that version, or another store") from None
+    except ValueError:
+        pass  # damaged: it is made again
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrlib import PROTOCOL_VERSION, __version__
-from cxrlib.files import atomic_write, file_digest
+from cxrlib.files import atomic_write, check_unpacked, file_digest, unpacked_limit
 
 KEY = re.compile(r"[0-9a-f]{20}")
 TABLE_NOTE = {b"cxrlib": b"table of run records, version 1"}
@@ -35,6 +35,13 @@ TABLE_COLUMNS = {
     **dict.fromkeys(("base_lr", "test_accuracy", "test_sensitivity", "test_specificity", "test_auc", "wall_seconds"), "float64"),
     **{"freeze": "bool", "record": "string", "sha256": "string"},
 }
+
+
+LARGEST = 2**28  # bytes of a record's file; ours have some hundred thousand
+
+
+class OtherVersionError(ValueError):
+    """A record is whole, by its checksum, and not of the form that this version of cxrlib knows."""
 
 
 class Record(BaseModel):
@@ -80,7 +87,7 @@ def content_key(
         weights_sha256: digest of the initial weights, None for random.
         protocol: version of the code that decides numbers.
         normalisation: mean and std of the initial weights where their digest does not decide them
-            (:meth:`cxrlib.initialisations.Initialisation.normalisation`); without them the key is what it always was.
+            (:meth:`cxrlib.weights.source.Initialisation.normalisation`); without them the key is what it always was.
     """
     identity = {"protocol": protocol, "data": fingerprint, "weights": weights_sha256} | ({"normalisation": normalisation} if normalisation else {})
     identity |= {"config": config | ({"init": None} if weights_sha256 else {})}
@@ -92,20 +99,34 @@ def _sha256(text: str) -> str:
 
 
 def _checked(body: str, sha256: str, key: str) -> Record:
-    """The record in ``body``; ValueError with the reason if it is not the one that ``sha256`` and ``key`` promise."""
+    """The record in ``body``; ValueError with the reason if it is not the one that ``sha256`` and ``key`` promise.
+
+    Raises:
+        OtherVersionError: if the checksum is right and the form is another.
+    """
     if _sha256(body) != sha256:
         raise ValueError("its checksum differs")
     try:
         record = Record.model_validate_json(body)
-        origin = record.initialisation
-        normalisation = {name: origin[name] for name in origin.get("in_key", ())}
-        content = content_key(record.config, record.data["fingerprint"], origin["sha256"], normalisation=normalisation)
-    except (ValidationError, KeyError) as error:
-        raise ValueError(f"it is no record: {type(error).__name__}") from None
-    # How an older or newer protocol made its keys is not known here.
-    if record.key != key or (record.protocol_version == PROTOCOL_VERSION and content != key):
+        content = key  # how an older or newer protocol made its keys is not known here
+        if record.protocol_version == PROTOCOL_VERSION:
+            origin = record.initialisation
+            normalisation = {name: origin[name] for name in origin.get("in_key", ())}
+            content = content_key(record.config, record.data["fingerprint"], origin["sha256"], normalisation=normalisation)
+    except ValidationError as error:
+        fields = sorted({".".join(map(str, problem["loc"][:1])) for problem in error.errors()} - {""})
+        if not fields or json.loads(body).get("key") != key:
+            raise ValueError("it is no record") from None
+        raise OtherVersionError(f"it was written by another version of cxrlib, which has {_listed(fields)} otherwise") from None
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it is no record: {type(error).__name__} {error}") from None
+    if record.key != key or content != key:
         raise ValueError("its content belongs to another key")
     return record
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def save(record: Record, weights: bytes, store: Path) -> None:
@@ -125,24 +146,54 @@ def save_without_weights(record: Record, store: Path) -> None:
 
 
 def load(store: Path, key: str, weights: bool = False) -> Record | None:
-    """A record by its key; None if it is missing or damaged (then it is computed again).
+    """A record by its key; None if it is missing or of no use, which is told on stderr.
 
     Args:
         weights: also None if the trained weights beside it are missing or are not the ones recorded.
     """
-    path = Path(store) / key / "record.json"
     try:
-        envelope = json.loads(path.read_text(encoding="utf-8"))
-        record = _checked(envelope["record"], envelope["sha256"], key)
+        return read(store, key, weights)
+    except OtherVersionError as error:
+        print(f"{record_file(store, key)} is left alone: {error}", file=sys.stderr)
+    except ValueError as error:
+        print(f"{record_file(store, key)} is damaged ({error}) and counts as not there", file=sys.stderr)
+    return None
+
+
+def read(store: Path, key: str, weights: bool = False) -> Record | None:
+    """A record by its key; None if there is none.
+
+    Args:
+        weights: whether the trained weights beside it must be the ones recorded; None if they are missing.
+
+    Raises:
+        OtherVersionError: if another version of cxrlib wrote it. ValueError: with the reason if it is damaged.
+        OSError: if it may not be read.
+    """
+    path = record_file(store, key)
+    try:
+        if path.is_dir():
+            raise ValueError("it is a folder")
+        if not path.is_file():  # nor wait for a pipe
+            return None
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, more than any record")
+        envelope = json.loads(path.read_bytes())
+        record = _checked(str(envelope["record"]), envelope["sha256"], key)
         if weights and file_digest(_weights_file(record, store)) != record.weights_sha256:
             raise ValueError("its weights are not the ones recorded")
         return record
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = error if type(error) is ValueError else f"it is no record: {type(error).__name__}"
-        print(f"{path} is damaged ({reason}) and will be computed again", file=sys.stderr)
-        return None
+    except OtherVersionError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error) if type(error) is ValueError else f"it is no record: {type(error).__name__}") from None
+
+
+def record_file(store: Path, key: str) -> Path:
+    """Where the record of a run lies."""
+    return Path(store) / key / "record.json"
 
 
 def all_records(store: Path) -> list[Record]:
@@ -163,25 +214,35 @@ def _weights_file(record: Record, store: Path) -> Path:
 def summary(record: Record) -> dict[str, Any]:
     """A record on one line: what was run, and the metrics of its last evaluation.
 
-    The schedule is text such as ``15-72-96-110-120``; ``images_per_class`` is None for all images.
+    The schedule is text such as ``15-72-96-110-120``; ``images_per_class`` is None for all images. What the record of
+    another protocol does not have is None.
     """
-    config, last = record.config, record.history[-1]
-    return {
+    config, last = record.config, record.history[-1] if record.history else {}
+    schedule = config.get("schedule") or ()
+    schedule = schedule if isinstance(schedule, list | tuple) else (schedule,)
+    values = {
         "key": record.key,
         "protocol_version": record.protocol_version,
-        "data": record.data["name"],
-        "data_fingerprint": record.data["fingerprint"],
-        "init": record.initialisation["name"],
-        **{name: config[name] for name in ("arch", "resize", "crop")},
-        "schedule": "-".join(map(str, config["schedule"])),
-        **{name: config[name] for name in ("mixup", "images_per_class")},
+        "data": record.data.get("name"),
+        "data_fingerprint": record.data.get("fingerprint"),
+        "init": record.initialisation.get("name"),
+        **{name: config.get(name) for name in ("arch", "resize", "crop")},
+        "schedule": "-".join(map(str, schedule)) or None,
+        **{name: config.get(name) for name in ("mixup", "images_per_class")},
         "freeze": config.get("freeze", False),
-        **{name: config[name] for name in ("seed", "base_lr", "batch_size")},
-        "steps": config["schedule"][-1],
-        **{f"test_{name}": last[f"test_{name}"] for name in ("accuracy", "sensitivity", "specificity", "auc")},
+        **{name: config.get(name) for name in ("seed", "base_lr", "batch_size")},
+        "steps": schedule[-1] if schedule else None,
+        **{f"test_{name}": last.get(f"test_{name}") for name in ("accuracy", "sensitivity", "specificity", "auc")},
         "wall_seconds": record.wall_seconds,
         "code_version": record.code_version,
     }
+    return {name: value if _fits(value, TABLE_COLUMNS[name]) else None for name, value in values.items()}
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value can stand in a column of a table; what another protocol meant by a name may be of another type."""
+    wanted = {"string": str, "int64": int, "float64": int | float, "bool": bool}[kind]
+    return isinstance(value, wanted) and (kind == "bool" or not isinstance(value, bool)) and (kind != "int64" or abs(value) < 2**63)
 
 
 def write_table(records: Iterable[Record], path: Path) -> None:
@@ -220,7 +281,10 @@ def table_rows(path: Path) -> list[tuple[str, Record | ValueError]]:
 
     with Path(path).open("rb") as file:
         try:
-            table = parquet.ParquetFile(file, page_checksum_verification=True)
+            # A text that occurs in many rows stands once in the file, and as a dictionary once in memory.
+            table = parquet.ParquetFile(file, page_checksum_verification=True, read_dictionary=["key", "record", "sha256"])
+            size = Path(path).stat().st_size
+            check_unpacked(table, size)
             missing = {"key", "record", "sha256"} - set(table.schema_arrow.names)
             if missing:
                 raise ValueError(f"it has no column {', '.join(sorted(missing))}")
@@ -228,19 +292,25 @@ def table_rows(path: Path) -> list[tuple[str, Record | ValueError]]:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path} is not a table of records ({reason}); 'cxr runs export' makes one") from None
         found: list[tuple[str, Record | ValueError]] = []
+        unpacked = 0
         for group in range(table.num_row_groups):
             keys = [f"{number} of block {group}" for number in range(table.metadata.row_group(group).num_rows)]
             try:
-                keys = table.read_row_group(group, ["key"])["key"].to_pylist()
-                rows = table.read_row_group(group, ["record", "sha256"]).to_pylist()
+                keys = table.read_row_group(group, ["key"])["key"]
+                rows = table.read_row_group(group, ["record", "sha256"])
             except (ValueError, OSError, pa.ArrowException):
+                keys = keys if isinstance(keys, list) else keys.to_pylist()
                 found += [(key, ValueError("its block of the file is damaged")) for key in keys]
                 continue
-            for key, row in zip(keys, rows, strict=True):
+            for number in range(len(keys)):  # one at a time, as all together may be more than memory holds
+                key, body, sha256 = (column[number].as_py() for column in (keys, rows["record"], rows["sha256"]))
+                unpacked += len(str(key)) + len(str(body)) + len(str(sha256))
+                if unpacked > unpacked_limit(size):
+                    raise ValueError(f"{path} is not a table of records (its rows unpack to more than {unpacked_limit(size):,} bytes); 'cxr runs export' makes one")
                 try:
                     if not KEY.fullmatch(str(key)):
                         raise ValueError("that is no key")
-                    found.append((key, _checked(str(row["record"]), row["sha256"], key)))
+                    found.append((key, _checked(str(body), sha256, key)))
                 except ValueError as error:
                     found.append((key, error))
     return found

@@ -7,6 +7,7 @@ A store is a folder with a folder per run, named by the run's key (:mod:`cxrlib.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,15 +19,19 @@ from filelock import FileLock, Timeout
 
 from cxrlib.config import ParameterError, unknown_name
 from cxrlib.experiment.record import (
+    OtherVersionError,
     Record,
     all_records,
     has_weights,
     load,
+    read,
     save_without_weights,
     summary,
     table_rows,
     write_table,
 )
+
+IMPORT_WAIT = 2.0  # seconds for another import to let go of a run
 
 
 def find(store: Path, prefix: str) -> Record:
@@ -40,9 +45,14 @@ def find(store: Path, prefix: str) -> Record:
     if len(keys) != 1:
         found = f"{len(keys)} fit ({', '.join(keys[:4])}{', …' if len(keys) > 4 else ''})" if keys else "none fits"
         raise ValueError(f"record '{prefix}': {found} in {store}; 'cxr runs list --store {store}' lists the keys")
-    record = load(store, keys[0])
+    try:
+        record = read(store, keys[0])
+    except OtherVersionError as error:
+        raise ValueError(f"the record {store / keys[0]} cannot be used: {error}; use that version") from None
+    except ValueError as error:
+        raise ValueError(f"the record {store / keys[0]} is damaged ({error}); run it again, or clean it away with 'cxr runs gc'") from None
     if record is None:
-        raise ValueError(f"the record {store / keys[0]} is damaged; run it again, or clean it away with 'cxr runs gc'")
+        raise ValueError(f"the record {store / keys[0]} is gone; run it again")
     return record
 
 
@@ -62,7 +72,7 @@ def select(records: list[Record], filters: dict[str, Any]) -> list[Record]:
     for record in records:
         values = record.config | summary(record)
         known |= values
-        schedules = (record.config["schedule"], values["schedule"])
+        schedules = (record.config.get("schedule"), values["schedule"])
         if all(name in values and (values[name] == wanted or (name == "schedule" and wanted in schedules)) for name, wanted in filters.items()):
             kept.append(record)
     for name in filters:
@@ -98,7 +108,7 @@ def difference(first: Record, second: Record) -> Difference:
     one, two = parts
     differing = [name for name in [*one, *(n for n in two if n not in one)] if one.get(name) != two.get(name)]
     fields = pd.DataFrame([(name, one.get(name), two.get(name)) for name in differing], columns=["field", "first", "second"], dtype=object)
-    last = [record.history[-1] for record in (first, second)]
+    last = [record.history[-1] if record.history else {} for record in (first, second)]
     shared = [name for name in last[0] if name in last[1] and name.rpartition("_")[0]]
     rows = [(name, last[0][name], last[1][name], last[1][name] - last[0][name]) for name in shared if name != "learning_rate"]
     metrics = pd.DataFrame(rows, columns=["metric", "first", "second", "difference"])
@@ -154,20 +164,34 @@ def export_table(store: Path, path: Path, filters: dict[str, Any] | None = None)
     """Write the records of a store that fit ``filters`` to one Parquet table; returns how many.
 
     Raises:
-        ValueError: if there are none. ParameterError: see :func:`select`. OSError: if ``path`` cannot be written.
+        ValueError: if there are none, or ``path`` is a file that is no such table: it is not written over.
+        ParameterError: see :func:`select`. OSError: if ``path`` cannot be written.
     """
     chosen = select(all_records(store), filters or {})
     if not chosen:
         raise ValueError(f"no record of {store} fits; 'cxr runs list --store {store}' lists them")
+    check_replaceable(path)
     write_table(chosen, path)
     return len(chosen)
+
+
+def check_replaceable(path: Path) -> None:
+    """ValueError unless ``path`` is free, or a table of records that a new one may replace."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file, such as {path / 'records.parquet'}")
+    if path.exists():
+        try:
+            table_rows(path)
+        except ValueError:
+            raise ValueError(f"{path} is there and is no table of records, so it is not written over; choose another name") from None
 
 
 def import_table(path: Path, store: Path) -> Imported:
     """Add the records of a table to a store.
 
     A record that the store has is kept as it is, with its weights. A damaged row is refused and the others go in. So is
-    the row of a run that is being computed just now.
+    the row of a run that is being computed just now, and one in whose place another version of cxrlib has written.
 
     Raises:
         ValueError: if the file is not a table of records. OSError: if the store cannot be written.
@@ -177,18 +201,36 @@ def import_table(path: Path, store: Path) -> Imported:
     for key, row in table_rows(path):
         if isinstance(row, ValueError):
             result.refused[key] = str(row)
-        elif load(store, key) is not None:
-            result.kept.append(key)
         else:
-            with held(store, key) as free:
-                if not free:
-                    result.refused[key] = "this run is being computed just now"
-                elif load(store, key) is not None:
-                    result.kept.append(key)
-                else:
-                    save_without_weights(row, store)
-                    result.added.append(key)
+            outcome = _import_row(row, store)
+            if outcome in ("added", "kept"):
+                getattr(result, outcome).append(key)
+            else:
+                result.refused[key] = outcome
     return result
+
+
+def _import_row(record: Record, store: Path) -> str:
+    """'added', 'kept', or why a record is refused. Another import holds a run for a moment only, so this one waits."""
+    until = time.monotonic() + IMPORT_WAIT
+    while True:
+        try:
+            if load(store, record.key) is not None:
+                return "kept"
+            read(store, record.key)
+        except OtherVersionError as error:
+            return f"the store has this run already: {error}"
+        except ValueError:
+            pass  # damaged: this one takes its place
+        with held(store, record.key) as free:
+            if free:
+                if load(store, record.key) is not None:
+                    return "kept"
+                save_without_weights(record, store)
+                return "added"
+        if time.monotonic() > until:
+            return "this run is being computed just now"
+        time.sleep(0.05)
 
 
 def overview(store: Path, filters: dict[str, Any] | None = None) -> pd.DataFrame:

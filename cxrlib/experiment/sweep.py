@@ -43,7 +43,8 @@ def run_all(
     Args:
         configs: runs; one that occurs twice is run once.
         workers: processes on this machine, one run each; by default one per GPU, or one per core. With 1 the runs take
-            place in this process.
+            place in this process. Each run has its share of the cores as threads: of ``workers``, or of all runs of the
+            sweep if they are fewer, however many of them are still missing.
         scheduler: a Dask scheduler whose workers take the runs: its address, such as 'tcp://node1:8786', or its file.
         gpu: take only workers that declare the resource GPU, one run for each GPU; by default if there are any.
         weights: also run again what is recorded without its weights, or with damaged ones.
@@ -55,17 +56,22 @@ def run_all(
     found, refused = _keys(configs)
     tasks = _Tasks(dict(found), weights)
     print(f"{len(tasks.configs)} runs: {len(tasks.records)} recorded, {len(tasks.missing)} to do", file=sys.stderr, flush=True)
-    workers = min(workers or gpus() or usable_cores(), len(tasks.missing))
+    # The threads of a run follow from the whole plan, so that a sweep that was stopped ends as it would have ended: sums
+    # over other numbers of threads differ in their last digits.
+    planned = min(workers or gpus() or usable_cores(), max(1, len(tasks.configs)))
+    threads = max(1, usable_cores() // planned)
+    workers = min(planned, len(tasks.missing))
     try:
         if tasks.missing and scheduler is None and workers == 1:
             with nullcontext() if len(tasks.missing) == 1 else _heartbeat(tasks):  # a single run has a bar of its own
                 for key, config in tasks.missing.items():
                     on_step = functools.partial(tasks.reached, key)
-                    tasks.finish(key, functools.partial(run_one, config, key, usable_cores(), weights, len(tasks.missing) == 1, on_step))
+                    tasks.finish(key, functools.partial(run_one, config, key, threads, weights, len(tasks.missing) == 1, on_step))
         elif tasks.missing:
             _fill_caches(tasks.missing.values())
-            with connect(scheduler, workers) as (client, threads), _heartbeat(tasks):
-                _submit(client, tasks, threads, gpu)
+            with connect(scheduler, workers) as client, _heartbeat(tasks):
+                # Those of a foreign worker are the business of who started it.
+                _submit(client, tasks, threads if scheduler is None else None, gpu)
     except BaseException:
         done = sum(key in tasks.records for key in tasks.missing)
         print(f"stopped after {done} of {len(tasks.missing)} runs; the same command goes on", file=sys.stderr, flush=True)

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cxrlib.config import ParameterError, unknown_name
-from cxrlib.experiment.store import export_table, import_table
+from cxrlib.experiment.one_run import open_dataset
+from cxrlib.experiment.record import Record, all_records, write_table
+from cxrlib.experiment.store import import_table
 from cxrlib.experiment.sweep import run_all
 from cxrlib.study.committed import PERFORMANCE, SENSITIVITY
 from cxrlib.study.parameters import STUDIES, Study
@@ -55,7 +57,8 @@ def collect(
         Records in the table before and after.
 
     Raises:
-        ParameterError: see :func:`chosen`. RunsFailedError: after the last run, when the table is written.
+        ParameterError: see :func:`chosen`; and if the table is about other images than those of ``data``.
+        RunsFailedError: after the last run, when the table is written.
         ValueError: if the table holds a damaged record.
     """
     wanted = chosen(table, studies)
@@ -70,9 +73,23 @@ def collect(
     after = before
     overrides = {"data": data, "labels": labels, "store": store, "checkpoint_every": 100}
     runs = [run.config for run in profile_runs(table, wanted, **overrides)]
+    images = open_dataset(runs[0]).fingerprint if runs else None
+    others = [record for record in all_records(store) if _images(record) != images]
+    if runs and before and (other := next((record for record in others if record.key in {*there.added, *there.kept}), None)):
+        raise ParameterError(
+            f"{file} is about other images: those of '{other.data['name']}' (fingerprint {_images(other)[:12]}), not those of {data} "
+            f"({images[:12]}); give that folder, or collect in another checkout"
+        )
     try:
         run_all(runs, workers)
     finally:
-        if any(store.glob("*/record.json")):
-            after = export_table(store, file)
+        # The store may hold what an earlier call computed on other data.
+        if mine := [record for record in all_records(store) if _images(record) == images]:
+            write_table(mine, file)
+            after = len(mine)
     return before, after
+
+
+def _images(record: Record) -> str:
+    """Fingerprint of the images of a record, whatever masks lay over them."""
+    return record.data.get("images", record.data["fingerprint"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from cxrlib.files import atomic_write
+from cxrlib.files import atomic_write, check_unpacked, unpacked_limit
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -20,6 +21,19 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     content = io.BytesIO()
     table.to_parquet(content, index=False, compression="zstd", write_page_checksum=True)
     atomic_write(path, content.getvalue())
+
+
+def _text_bytes(table: Any) -> int:
+    """Bytes of the texts of a table that is read as dictionaries, each text as often as it occurs."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    total = 0
+    for column in table.columns:
+        for chunk in column.chunks if pa.types.is_dictionary(column.type) else ():
+            lengths = compute.binary_length(chunk.dictionary).fill_null(0).to_numpy(zero_copy_only=False)
+            total += int(lengths[chunk.indices.drop_null().to_numpy(zero_copy_only=False)].sum())
+    return total
 
 
 def read_table(path: Path, types: dict[str, str], what: str, way_out: str) -> pd.DataFrame | None:
@@ -39,7 +53,13 @@ def read_table(path: Path, types: dict[str, str], what: str, way_out: str) -> pd
     if not Path(path).is_file():
         return None
     try:
-        arrow = parquet.read_table(path, page_checksum_verification=True)
+        size = Path(path).stat().st_size
+        texts = [name for name, kind in types.items() if kind in ("str", "string")]
+        file = parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts)  # each text once in memory
+        check_unpacked(file, size)
+        arrow = file.read()
+        if (unpacked := _text_bytes(arrow)) > unpacked_limit(size):
+            raise ValueError(f"its texts unpack to {unpacked:,} bytes, more than any of ours")
         table = arrow.to_pandas()[list(types)].astype(types)
         if "about" not in table.attrs:  # as tables were written before pandas kept attrs
             table.attrs["about"] = json.loads(arrow.schema.metadata[b"about"])

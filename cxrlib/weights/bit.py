@@ -13,9 +13,9 @@ after; put a digest that you trust there before, and it must match from the star
 from __future__ import annotations
 
 import functools
+import math
 import urllib.request
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ from cxrlib.weights.source import (
 
 ARCH = "resnetv2_50x1_bit"
 UNITS = (3, 4, 6, 3)
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+LARGEST = 512 * 2**20  # bytes of all arrays; those of BiT-M with its 21,843 classes have 278 million
 _HEAD = ("resnet/head/conv2d/kernel", "resnet/head/conv2d/bias")
 
 
@@ -86,11 +86,9 @@ def read(path: Path, classes: int | None = None) -> dict[str, np.ndarray]:
     """
     official = "it is not an official BiT-R50x1"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            # Optimiser state or counters outside the network would be no reason to refuse a file.
-            arrays = {name: archive[name] for name in archive.files if name.startswith("resnet/")}
-    except _UNREADABLE as error:
-        raise _refused(path, f" is truncated, damaged or no .npz archive ({error})") from None
+        arrays = _arrays(path)
+    except Exception as error:  # zip, zlib, bzip2 and lzma have errors of their own, and a damaged header raises what parsing Python does
+        raise _refused(path, f" is truncated, damaged or no .npz archive ({error or type(error).__name__})") from None
     head = {name: arrays.pop(name) for name in _HEAD if name in arrays}
     missing = [name for name in (*layout(), *_HEAD) if name not in arrays and name not in head]
     if missing:
@@ -111,6 +109,28 @@ def read(path: Path, classes: int | None = None) -> dict[str, np.ndarray]:
             oriented = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
             converted[layout()[name][0]] = np.ascontiguousarray(oriented, dtype=np.float32)
     return converted
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of the network. None is decompressed that is larger than any of BiT-R50x1, whatever its header says."""
+    arrays: dict[str, np.ndarray] = {}
+    with zipfile.ZipFile(path) as archive:
+        # Optimiser state or counters outside the network would be no reason to refuse a file.
+        entries = [entry for entry in archive.infolist() if entry.filename.startswith("resnet/")]
+        if (total := sum(entry.file_size for entry in entries)) > LARGEST:
+            raise ValueError(f"its arrays would take {total:,} bytes, and those of BiT-R50x1 at most {LARGEST:,}")
+        for entry in entries:
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+                if header is None:
+                    raise ValueError(f"'{entry.filename}' has version {version} of the array format")
+                shape, _, dtype = header(file)
+                if math.prod(shape) * dtype.itemsize > entry.file_size:
+                    raise ValueError(f"'{entry.filename}' claims the shape {shape} and has {entry.file_size:,} bytes")
+            with archive.open(entry) as file:
+                arrays[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays
 
 
 def _refused(path: Path, reason: str) -> WeightsError:
