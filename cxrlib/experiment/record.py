@@ -281,13 +281,13 @@ def table_rows(path: Path) -> list[tuple[str, Record | ValueError]]:
 
     with Path(path).open("rb") as file:
         try:
-            # A text that occurs in many rows stands once in the file, and as a dictionary once in memory.
-            table = parquet.ParquetFile(file, page_checksum_verification=True, read_dictionary=["key", "record", "sha256"])
-            size = Path(path).stat().st_size
-            check_unpacked(table, size)
-            missing = {"key", "record", "sha256"} - set(table.schema_arrow.names)
-            if missing:
+            table, size = parquet.ParquetFile(file), Path(path).stat().st_size
+            needed = {"key", "record", "sha256"}
+            if missing := needed - {field.name for field in table.schema_arrow if pa.types.is_string(field.type)}:
                 raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+            check_unpacked(table, size)
+            # A text that occurs in many rows stands once in the file, and as a dictionary once in memory.
+            table = parquet.ParquetFile(file, page_checksum_verification=True, read_dictionary=sorted(needed))
         except (ValueError, OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path} is not a table of records ({reason}); 'cxr runs export' makes one") from None
