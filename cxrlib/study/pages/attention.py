@@ -1,0 +1,289 @@
+"""Where do heat maps look on real X-rays, with truth? Shares of heat by radiologists' masks, against what no network would score.
+
+For every image with masks, every run, method and layer: the share of the map's heat in the lungs, in the opacities, in the
+mediastinum, on tubes and lines, elsewhere, and in the outer eighth of the image. A share means little by itself: beside it stand
+
+* the region's share of the image, which an even map scores;
+* the share of a *centre blob*: the same values of heat, the largest moved to the centre of the image, which a map scores
+  that knows nothing but where a chest usually is;
+* the map of an *untrained* network: the same layers with random weights (Adebayo et al. 2018).
+
+*Pointing* is whether the hottest pixel lies in the region. *Side* compares the two halves of the chest: which has more opacity, which more heat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from cxrlib.data.dataset import Dataset
+from cxrlib.experiment.record import Record, code_version, load_model
+from cxrlib.explain import default_target_layer, energy_inside, frame_mask, grad_cam, randomise_from_top
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.inference import percentile, resampled_means
+from cxrlib.model.network import normalise
+from cxrlib.study.comparisons import Part
+from cxrlib.study.tables import read_table
+
+MASKS = ("lungs", "opacities", "mediastinum", "devices")
+REGIONS = (*MASKS, "elsewhere", "frame")
+CAM, OCCLUSION, UNTRAINED = "Grad-CAM", "occlusion", "untrained"
+EARLIER_LAYERS = ("stages.1", "stages.2")
+"""Of the laptop model: 15 x 15 and 8 x 8 cells at 120 px; the last layer has 8 x 8."""
+WINDOW, STRIDE = 24, 12
+"""Of occlusion, in pixels."""
+CLEAR_SIDE = 0.2
+"""Difference of the two halves' shares of opacity, over their sum, from which an image has a side."""
+
+TYPES = dict.fromkeys(("training", "init", "method", "layer", "file", "patient_id"), "str") | dict.fromkeys(("seed", "label", "predicted"), "int64")
+TYPES |= dict.fromkeys(("seen", "doubt"), "bool")
+TYPES |= dict.fromkeys((f"{part}{region}" for part in ("", "area_", "blob_") for region in REGIONS), "float64")
+TYPES |= dict.fromkeys(("point_lungs", "point_opacities", "heat_side", "opacity_side"), "float64")
+
+
+# Measuring
+
+
+def regions_of(dataset: Dataset, size: int) -> dict[str, np.ndarray]:
+    """Masks of the test images by region, bool (N, size, size).
+
+    'elsewhere' is what is neither lung nor mediastinum: chest wall, shoulders, belly, letters and the air around.
+
+    Raises:
+        ValueError: if the folder lacks one of the masks.
+    """
+    masks = {name: dataset.masks(name, "test", size) for name in MASKS}
+    if lacking := [name for name, mask in masks.items() if mask is None]:
+        raise ValueError(f"{dataset.folder / 'masks'} has no {', no '.join(lacking)}; give a folder with masks of {', '.join(MASKS)}")
+    masks["elsewhere"] = ~(masks["lungs"] | masks["mediastinum"])
+    masks["frame"] = np.broadcast_to(frame_mask(size), masks["lungs"].shape)
+    return masks
+
+
+def centre_blobs(maps: np.ndarray) -> np.ndarray:
+    """Each map with its values moved: the largest at the centre of the image, the smaller the further out. Shape (N, S, S), as given."""
+    size = maps.shape[1]
+    yy, xx = np.mgrid[:size, :size] - (size - 1) / 2
+    order = np.argsort(np.hypot(yy, xx), axis=None, kind="stable")
+    blobs = np.empty((len(maps), size * size), maps.dtype)
+    blobs[:, order] = -np.sort(-maps.reshape(len(maps), -1), axis=1)
+    return blobs.reshape(maps.shape)
+
+
+def sides(values: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    """Whether ``values`` in the lungs lie right or left in the picture: (right - left) / (right + left), shape (N,), in [-1, 1].
+
+    The halves part at the middle column of the lungs' box. NaN where there are no lungs, or nothing in them.
+    """
+    found = np.full(len(values), np.nan)
+    for row, (value, mask) in enumerate(zip(values, lungs, strict=True)):
+        columns = np.flatnonzero(mask.any(axis=0))
+        if columns.size:
+            middle = (columns[0] + columns[-1] + 1) // 2
+            left, right = ((value * mask)[:, part].sum(dtype=float) for part in (slice(None, middle), slice(middle, None)))
+            if left + right > 0:
+                found[row] = (right - left) / (right + left)
+    return found
+
+
+def pointing(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """1 where the hottest pixel lies in the mask, 0 where not; NaN where the map is all zero or the mask empty. Shape (N,)."""
+    hottest = maps.reshape(len(maps), -1).argmax(axis=1)
+    hit = masks.reshape(len(masks), -1)[np.arange(len(maps)), hottest].astype(float)
+    return np.where((maps.max(axis=(1, 2)) > 0) & masks.any(axis=(1, 2)), hit, np.nan)
+
+
+def occlusion(model: nn.Module, images: torch.Tensor, classes: np.ndarray) -> np.ndarray:
+    """How much the score of a class falls when a square is covered with the image's mean (Zeiler and Fergus 2014), by captum.
+
+    Args:
+        images: normalised, shape (N, C, H, W).
+        classes: 0 or 1 for each image, as for :func:`cxrlib.explain.grad_cam`.
+
+    Returns:
+        float32 (N, H, W), not negative: 0 where covering raises the score.
+    """
+    from captum.attr import Occlusion
+
+    signs = torch.from_numpy(np.where(np.asarray(classes) == 1, 1.0, -1.0)).to(images)
+    # All covered versions of one image differ from it in one window: captum asks for a batch of them at a time.
+    method = Occlusion(lambda batch, sign: model(batch).reshape(-1) * sign)
+    with torch.inference_mode():
+        found = [
+            method.attribute(
+                image[None], sliding_window_shapes=(image.shape[0], WINDOW, WINDOW), strides=(image.shape[0], STRIDE, STRIDE),
+                baselines=float(image.mean()), additional_forward_args=(sign,), perturbations_per_eval=32,
+            )
+            for image, sign in zip(images, signs, strict=True)
+        ]  # fmt: skip
+    return torch.cat(found).mean(dim=1).clamp(min=0).numpy()
+
+
+def measure(
+    runs: dict[str, Iterable[Record]],
+    store: Path,
+    dataset: Dataset,
+    cache: Path,
+    seen: dict[str, set[str]],
+    layers: Sequence[str] = EARLIER_LAYERS,
+    checked_seeds: Sequence[int] = (0,),
+) -> pd.DataFrame:
+    """The heat of every image with masks in every run, explaining the class that the run predicts.
+
+    Args:
+        runs: records with their weights in ``store``, by the name of what they were trained on.
+        dataset: of :func:`cxrlib.data.dataset.read_dataset`, with masks of its test split.
+        seen: files of ``dataset`` that a training had among its images, by the same name.
+        layers: modules besides the last one; a network that lacks one goes without.
+        checked_seeds: seeds of whose runs occlusion is measured too.
+
+    Returns:
+        A row per run, method, layer and image, columns as in ``TYPES``: shares of heat by region (0 to 1; NaN where the map is all zero
+        or the region empty), of area (``area_``) and of the centre blob (``blob_``), pointing, sides. ``attrs['about']`` says of which runs.
+    """
+    extra = _doubts(dataset)
+    index = dataset.index[dataset.index["split"] == "test"]
+    rows, keys = [], {}
+    for training, records in runs.items():
+        for record in records:
+            size, origin = record.config["crop"], record.initialisation
+            masks = regions_of(dataset, size)
+            grey = np.array(dataset.images("test", size, cache))
+            inputs = normalise(torch.from_numpy(grey), origin["mean"], origin["std"], record.config["image_channels"])
+            model = load_model(record, store)
+            with torch.inference_mode():
+                called = np.concatenate([(model(part).reshape(-1) > 0).long().numpy() for part in inputs.split(32)])
+            last, modules = default_target_layer(model, inputs), dict(model.named_modules())
+            found = {(CAM, last): grad_cam(model, inputs, last, called)}
+            found |= {(CAM, layer): grad_cam(model, inputs, layer, called) for layer in layers if layer in modules}
+            found[UNTRAINED, last] = grad_cam(randomise_from_top(model, 1, record.config["seed"]), inputs, last, called)
+            if record.config["seed"] in checked_seeds:
+                found[OCCLUSION, ""] = occlusion(model, inputs, called)
+            table = index[["file", "patient_id"]].assign(
+                training=training, init=origin["name"], seed=record.config["seed"], label=(index["label"] == "positive").astype(int),
+                predicted=called, seen=index["file"].isin(seen[training]), doubt=index["file"].isin(extra),
+                opacity_side=sides(masks["opacities"], masks["lungs"]),
+            )  # fmt: skip
+            rows += [table.assign(method=method, layer=layer, **_scores(maps, masks)) for (method, layer), maps in found.items()]
+            keys[f"{training} {origin['name']} {record.config['seed']}"] = record.key
+    table = pd.concat(rows, ignore_index=True)[list(TYPES)].astype(TYPES)
+    table.attrs["about"] = {
+        "data": dataset.folder.resolve().name, "fingerprint": dataset.fingerprint, "is_phantom": dataset.is_phantom,
+        "code_version": code_version(), "records": keys,
+    }  # fmt: skip
+    return table
+
+
+def _doubts(dataset: Dataset) -> set[str]:
+    """Files of whose masks ``labels_extra.csv`` says that they are in doubt; empty without that file."""
+    path = dataset.folder / "labels_extra.csv"
+    if not path.is_file():
+        return set()
+    extra = pd.read_csv(path, dtype="str")
+    return set(extra.loc[extra["doubt"].notna(), "filename"]) if "doubt" in extra else set()
+
+
+def _scores(maps: np.ndarray, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    blobs = centre_blobs(maps)
+    found: dict[str, np.ndarray] = {}
+    for region, mask in masks.items():
+        found[region] = energy_inside(maps, mask)
+        found[f"area_{region}"] = np.where(mask.any(axis=(1, 2)), mask.mean(axis=(1, 2)), np.nan)
+        found[f"blob_{region}"] = energy_inside(blobs, mask)
+    found |= {f"point_{region}": pointing(maps, masks[region]) for region in ("lungs", "opacities")}
+    return found | {"heat_side": sides(maps, masks["lungs"])}
+
+
+def read(path: Path) -> pd.DataFrame | None:
+    """A table of :func:`measure`, written by :func:`cxrlib.study.tables.write_table`; None if there is no such file.
+
+    Raises:
+        ValueError: if the file is something else, or damaged.
+    """
+    return read_table(path, TYPES, "table of heat by radiologists' masks", "cxr truth attention")
+
+
+# Judging
+
+
+def last_layer(table: pd.DataFrame) -> str:
+    """The layer of the untrained network's maps, which is the last one."""
+    return table.loc[table["method"] == UNTRAINED, "layer"].iloc[0]
+
+
+def chosen(table: pd.DataFrame, training: str, init: str | None = None, method: str = CAM, layer: str | None = None, unseen: bool = False) -> pd.DataFrame:
+    """The rows of one training, initialisation (None: all), method and layer (None: the last); ``unseen``: of images that it did not have."""
+    layer = ("" if method == OCCLUSION else last_layer(table)) if layer is None else layer
+    keep = (table["training"] == training) & (table["method"] == method) & (table["layer"] == layer)
+    if init is not None:
+        keep &= table["init"] == init
+    return table[keep & ~table["seen"]] if unseen else table[keep]
+
+
+def arrays(table: pd.DataFrame, columns: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Columns as arrays (runs, images), a run for each initialisation and seed, and the patients of the images."""
+    wide = table.pivot(index=["init", "seed"], columns="file", values=list(columns))
+    files = wide[columns[0]].columns
+    patients = table.drop_duplicates("file").set_index("file").loc[files, "patient_id"].to_numpy()
+    return [wide[column].to_numpy(float) for column in columns], patients
+
+
+def shares(table: pd.DataFrame, untrained: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+    """Heat by region against what no network would score; ``table`` and ``untrained`` hold the same runs and images (:func:`chosen`).
+
+    Returns:
+        A row per region: heat, area, blob and untrained (Estimates of shares), over_area, over_blob and over_untrained (heat less
+        each, paired, with p-value), images (that have the region). Intervals over patients, and over runs if there are several.
+    """
+    rows = []
+    for region in REGIONS:
+        arms, patients = arrays(table, (region, f"area_{region}", f"blob_{region}"))
+        (other,), _ = arrays(untrained, (region,))
+        means, draws = resampled_means([*arms, other], patients, resamples=resamples)
+        row: dict = {"region": region}
+        row |= {name: percentile(means[k], draws[:, k]) for k, name in enumerate(("heat", "area", "blob", "untrained"))}
+        row |= {f"over_{name}": percentile(means[0] - means[k], draws[:, 0] - draws[:, k]) for k, name in enumerate(("area", "blob", "untrained"), 1)}
+        rows.append(row | {"images": int(np.isfinite(arms[1]).any(axis=0).sum())})
+    return pd.DataFrame(rows, dtype=object)
+
+
+def difference(one: pd.DataFrame, two: pd.DataFrame, column: str, resamples: int = 4000) -> Estimate:
+    """Mean of a column in ``one`` less that in ``two``, the same seeds and images of two networks, methods or layers."""
+    (first,), patients = arrays(one.assign(init=""), (column,))
+    (second,), _ = arrays(two.assign(init=""), (column,))
+    means, draws = resampled_means([first, second], patients, resamples=resamples)
+    return percentile(means[0] - means[1], draws[:, 0] - draws[:, 1])
+
+
+def mean(table: pd.DataFrame, column: str, resamples: int = 4000) -> Estimate:
+    """Mean of a column over runs and images, with its interval over patients (and runs)."""
+    (values,), patients = arrays(table, (column,))
+    means, draws = resampled_means([values], patients, resamples=resamples)
+    return percentile(means[0], draws[:, 0])
+
+
+def side_agreement(table: pd.DataFrame, resamples: int = 4000) -> tuple[Estimate, int]:
+    """Share of images with a side (``CLEAR_SIDE``) whose lungs have more heat on it, and how many images those are; 0.5 is chance."""
+    (heat, opacity), patients = arrays(table, ("heat_side", "opacity_side"))
+    known = np.isfinite(heat) & (np.abs(opacity) >= CLEAR_SIDE)
+    means, draws = resampled_means([np.where(known, (heat > 0) == (opacity > 0), np.nan)], patients, resamples=resamples)
+    return percentile(means[0], draws[:, 0]), int(known.any(axis=0).sum())
+
+
+def parts(table: pd.DataFrame | None, resamples: int = 4000) -> list[Part]:
+    """Claim 9 with truth: positives have more heat in the lungs than negatives, and negatives more in the frame."""
+    names = {"lungs": "heat in the lungs, positive less negative", "frame": "heat in the frame, negative less positive"}
+    if table is None or table["label"].nunique() < 2:
+        return [Part(name, None) for name in names.values()]
+    found = []
+    labels = table.drop_duplicates("file").set_index("file")["label"].sort_index().to_numpy()
+    for (region, name), sign in zip(names.items(), (1, -1), strict=True):
+        (values,), patients = arrays(table, (region,))
+        means, draws = resampled_means([np.where(labels == label, values, np.nan) for label in (0, 1)], patients, resamples=resamples)
+        found.append(Part(name, percentile(sign * (means[1] - means[0]), sign * (draws[:, 1] - draws[:, 0])), len(values)))
+    return found
