@@ -22,7 +22,7 @@ BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream bench results shortcuts
+.PHONY: book test clean lock environment venv lint soak upstream bench results shortcuts truth
 
 book: environment
 	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"}
@@ -75,6 +75,13 @@ shortcuts: environment
 	@$(BIN)/cxr shortcuts confounding
 	@test -z "$$CXR_DATA" || { $(BIN)/cxr runs import results/quarter.parquet --store .cache/quarter && \
 	  $(BIN)/cxr shortcuts grad-cam --data="$$CXR_DATA" --store .cache/quarter && $(BIN)/cxr shortcuts files --data="$$CXR_DATA"; }
+
+# The tables behind the pages with truth on real X-rays, once more; same-source, covid-masks and hannover lie beside DATA.
+#   make truth DATA=path/to/covidx-mini         some tens of minutes on one core, goes on where it was stopped
+truth: environment
+	@test -n "$(DATA)" || { echo "name the data folder: make truth DATA=path/to/covidx-mini" >&2; exit 1; }
+	@$(BIN)/cxr truth attention --data "$(DATA)"
+	@$(BIN)/cxr truth across --data "$(DATA)"
 
 # The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
 upstream: environment

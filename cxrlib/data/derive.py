@@ -6,12 +6,14 @@ its content like any other. The images of patients lie in it: keep it below a ca
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from cxrlib.data.decode import decode_image
 from cxrlib.data.labels import DataError, image_path
 from cxrlib.files import atomic_write
 
@@ -97,3 +99,26 @@ def write_folder(out: Path, rows: pd.DataFrame, change: Callable[[Path], bytes] 
         lines = [" ".join((row.patient_id, row.file, row.label, row.source)) for row in table.itertuples(index=False)]
         atomic_write(out / f"{split}.txt", "\n".join(lines) + "\n")
     return out
+
+
+EVEN_CROP, EVEN_SIZE, EVEN_QUALITY = 0.84, 160, 75
+
+
+def evened(path: Path) -> bytes:
+    """A picture without most of what tells its source apart, as a JPEG file.
+
+    The outer 8 % of each side go, where letters stand and films are cropped and framed in their own ways; the rest is squeezed to
+    160 x 160 pixels, so that size, shape and resolution are one; its grey values are equalised, so that brightness and
+    contrast are; and all are compressed once more at one quality. What stays are letters further in, and the patient.
+
+    Raises:
+        ImageError: naming the file, if it cannot be decoded.
+    """
+    from PIL import Image, ImageOps
+
+    grey = decode_image(path)
+    cut = [round(side * (1 - EVEN_CROP) / 2) for side in grey.shape]
+    middle = Image.fromarray(np.ascontiguousarray(grey[cut[0] : grey.shape[0] - cut[0], cut[1] : grey.shape[1] - cut[1]]))
+    content = io.BytesIO()
+    ImageOps.equalize(middle.resize((EVEN_SIZE, EVEN_SIZE), Image.Resampling.BILINEAR)).save(content, "JPEG", quality=EVEN_QUALITY)
+    return content.getvalue()

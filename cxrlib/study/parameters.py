@@ -75,6 +75,16 @@ class RealXrays(Parameters):
     resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval; a p-value is at least 2 in this many")
 
 
+class Truth(Parameters):
+    """Parameters of notebook 10, truth on real X-rays from committed records."""
+
+    attention: Path = Field(Path("results/attention.parquet"), description="where heat maps look, by radiologists' masks")
+    across: Path = Field(Path("results/across.parquet"), description="records of training in one collection and across collections")
+    files: Path = Field(Path("results/across-files.parquet"), description="sources and sizes of the image files of those records")
+    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
+    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
+
+
 class Study(Parameters):
     """A grid of runs."""
 
@@ -234,6 +244,7 @@ STUDIES: dict[str, type[Parameters]] = {
     "07_related_work": RelatedWork,
     "08_speed": Speed,
     "09_real_xrays": RealXrays,
+    "10_truth": Truth,
 }
 
 

@@ -24,10 +24,7 @@ from torch import nn
 from cxrlib.data.dataset import Dataset
 from cxrlib.experiment.record import Record, code_version, load_model
 from cxrlib.explain import default_target_layer, energy_inside, frame_mask, grad_cam, randomise_from_top
-from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import percentile, resampled_means
 from cxrlib.model.network import normalise
-from cxrlib.study.comparisons import Part
 from cxrlib.study.tables import read_table
 
 MASKS = ("lungs", "opacities", "mediastinum", "devices")
@@ -35,18 +32,12 @@ REGIONS = (*MASKS, "elsewhere", "frame")
 CAM, OCCLUSION, UNTRAINED = "Grad-CAM", "occlusion", "untrained"
 EARLIER_LAYERS = ("stages.1", "stages.2")
 """Of the laptop model: 15 x 15 and 8 x 8 cells at 120 px; the last layer has 8 x 8."""
-WINDOW, STRIDE = 24, 12
+WINDOW, STRIDE = 24, 24
 """Of occlusion, in pixels."""
-CLEAR_SIDE = 0.2
-"""Difference of the two halves' shares of opacity, over their sum, from which an image has a side."""
-
 TYPES = dict.fromkeys(("training", "init", "method", "layer", "file", "patient_id"), "str") | dict.fromkeys(("seed", "label", "predicted"), "int64")
 TYPES |= dict.fromkeys(("seen", "doubt"), "bool")
 TYPES |= dict.fromkeys((f"{part}{region}" for part in ("", "area_", "blob_") for region in REGIONS), "float64")
 TYPES |= dict.fromkeys(("point_lungs", "point_opacities", "heat_side", "opacity_side"), "float64")
-
-
-# Measuring
 
 
 def regions_of(dataset: Dataset, size: int) -> dict[str, np.ndarray]:
@@ -206,84 +197,3 @@ def read(path: Path) -> pd.DataFrame | None:
         ValueError: if the file is something else, or damaged.
     """
     return read_table(path, TYPES, "table of heat by radiologists' masks", "cxr truth attention")
-
-
-# Judging
-
-
-def last_layer(table: pd.DataFrame) -> str:
-    """The layer of the untrained network's maps, which is the last one."""
-    return table.loc[table["method"] == UNTRAINED, "layer"].iloc[0]
-
-
-def chosen(table: pd.DataFrame, training: str, init: str | None = None, method: str = CAM, layer: str | None = None, unseen: bool = False) -> pd.DataFrame:
-    """The rows of one training, initialisation (None: all), method and layer (None: the last); ``unseen``: of images that it did not have."""
-    layer = ("" if method == OCCLUSION else last_layer(table)) if layer is None else layer
-    keep = (table["training"] == training) & (table["method"] == method) & (table["layer"] == layer)
-    if init is not None:
-        keep &= table["init"] == init
-    return table[keep & ~table["seen"]] if unseen else table[keep]
-
-
-def arrays(table: pd.DataFrame, columns: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Columns as arrays (runs, images), a run for each initialisation and seed, and the patients of the images."""
-    wide = table.pivot(index=["init", "seed"], columns="file", values=list(columns))
-    files = wide[columns[0]].columns
-    patients = table.drop_duplicates("file").set_index("file").loc[files, "patient_id"].to_numpy()
-    return [wide[column].to_numpy(float) for column in columns], patients
-
-
-def shares(table: pd.DataFrame, untrained: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
-    """Heat by region against what no network would score; ``table`` and ``untrained`` hold the same runs and images (:func:`chosen`).
-
-    Returns:
-        A row per region: heat, area, blob and untrained (Estimates of shares), over_area, over_blob and over_untrained (heat less
-        each, paired, with p-value), images (that have the region). Intervals over patients, and over runs if there are several.
-    """
-    rows = []
-    for region in REGIONS:
-        arms, patients = arrays(table, (region, f"area_{region}", f"blob_{region}"))
-        (other,), _ = arrays(untrained, (region,))
-        means, draws = resampled_means([*arms, other], patients, resamples=resamples)
-        row: dict = {"region": region}
-        row |= {name: percentile(means[k], draws[:, k]) for k, name in enumerate(("heat", "area", "blob", "untrained"))}
-        row |= {f"over_{name}": percentile(means[0] - means[k], draws[:, 0] - draws[:, k]) for k, name in enumerate(("area", "blob", "untrained"), 1)}
-        rows.append(row | {"images": int(np.isfinite(arms[1]).any(axis=0).sum())})
-    return pd.DataFrame(rows, dtype=object)
-
-
-def difference(one: pd.DataFrame, two: pd.DataFrame, column: str, resamples: int = 4000) -> Estimate:
-    """Mean of a column in ``one`` less that in ``two``, the same seeds and images of two networks, methods or layers."""
-    (first,), patients = arrays(one.assign(init=""), (column,))
-    (second,), _ = arrays(two.assign(init=""), (column,))
-    means, draws = resampled_means([first, second], patients, resamples=resamples)
-    return percentile(means[0] - means[1], draws[:, 0] - draws[:, 1])
-
-
-def mean(table: pd.DataFrame, column: str, resamples: int = 4000) -> Estimate:
-    """Mean of a column over runs and images, with its interval over patients (and runs)."""
-    (values,), patients = arrays(table, (column,))
-    means, draws = resampled_means([values], patients, resamples=resamples)
-    return percentile(means[0], draws[:, 0])
-
-
-def side_agreement(table: pd.DataFrame, resamples: int = 4000) -> tuple[Estimate, int]:
-    """Share of images with a side (``CLEAR_SIDE``) whose lungs have more heat on it, and how many images those are; 0.5 is chance."""
-    (heat, opacity), patients = arrays(table, ("heat_side", "opacity_side"))
-    known = np.isfinite(heat) & (np.abs(opacity) >= CLEAR_SIDE)
-    means, draws = resampled_means([np.where(known, (heat > 0) == (opacity > 0), np.nan)], patients, resamples=resamples)
-    return percentile(means[0], draws[:, 0]), int(known.any(axis=0).sum())
-
-
-def parts(table: pd.DataFrame | None, resamples: int = 4000) -> list[Part]:
-    """Claim 9 with truth: positives have more heat in the lungs than negatives, and negatives more in the frame."""
-    names = {"lungs": "heat in the lungs, positive less negative", "frame": "heat in the frame, negative less positive"}
-    if table is None or table["label"].nunique() < 2:
-        return [Part(name, None) for name in names.values()]
-    found = []
-    labels = table.drop_duplicates("file").set_index("file")["label"].sort_index().to_numpy()
-    for (region, name), sign in zip(names.items(), (1, -1), strict=True):
-        (values,), patients = arrays(table, (region,))
-        means, draws = resampled_means([np.where(labels == label, values, np.nan) for label in (0, 1)], patients, resamples=resamples)
-        found.append(Part(name, percentile(sign * (means[1] - means[0]), sign * (draws[:, 1] - draws[:, 0])), len(values)))
-    return found

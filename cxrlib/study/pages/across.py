@@ -1,0 +1,264 @@
+"""Disease or data source, with truth: networks trained in one collection and tested in others, beside what files alone tell.
+
+Three trainings: on ``covidx-mini`` without the patients of the other sets; on the same with the pictures evened out
+(:func:`cxrlib.data.derive.evened`); and inside ``same-source``, where both classes come from one collection, by patient-wise
+cross-validation. Each is tested on its own test set and on sets of other sources. Positive is a probability above 0.5, fixed by
+section 4.2 before any of these images was seen. Intervals are over patients and seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxrlib.experiment.record import Record, code_version
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.inference import percentile, resampled_auc
+from cxrlib.study.pages.file_sizes import measure
+from cxrlib.study.pages.shortcuts import NOT_RECORDED, Scored, beyond, scored, share
+from cxrlib.study.pairs import points
+from cxrlib.study.tables import read_table
+from cxrlib.study.truth import APART, EVENED, FOLD, HOSPITAL, SAME, TruthSets, open_any
+
+OWN, COLLECTION, BALANCED, ONE_HOSPITAL = "own test set", "same-source", "same-source, balanced", "one hospital"
+TESTS = (OWN, COLLECTION, BALANCED, ONE_HOSPITAL)
+"""Own: of covidx-mini. Balanced: the 80 test images of same-source, of whose channels each has as many positives as negatives."""
+TRAININGS = {APART: "as published", EVENED: "evened out", FOLD: "inside one collection"}
+TYPES = dict.fromkeys(("set", "split", "file", "patient_id", "label", "source", "view", "finding"), "str")
+TYPES |= {"width": "int64", "height": "int64", "age": "float64"}
+
+
+# What files alone tell
+
+
+def describe_files(sets: TruthSets) -> pd.DataFrame:
+    """Every image file of the training data (without patients of the other sets) and of the other sets: columns as in ``TYPES``.
+
+    ``view`` and ``finding`` are empty and ``age`` (years) is NaN where ``labels_extra.csv`` does not say. ``attrs['about']`` has the fingerprints.
+    """
+    tables, about = [], {"code_version": code_version()}
+    folders = {APART: sets.write(APART), SAME: sets.beside(SAME), HOSPITAL: sets.beside(HOSPITAL)}
+    for name, folder in folders.items():
+        dataset = open_any(folder, sets.cache, ("test",) if name == HOSPITAL else ("train", "test"))
+        table = measure(dataset).assign(set=name)
+        origin = sets.data if name == APART else folder
+        extra = pd.read_csv(origin / "labels_extra.csv", dtype="str").rename(columns={"filename": "file"})
+        wanted = [column for column in ("view", "finding", "age") if column in extra]
+        tables.append(table.merge(extra[["file", "split", *wanted]], on=["file", "split"], how="left"))
+        about[name] = dataset.fingerprint
+    table = pd.concat(tables, ignore_index=True)
+    table = table.assign(age=pd.to_numeric(table["age"], errors="coerce"), view=table["view"].fillna(""), finding=table["finding"].fillna(""))
+    table = table[list(TYPES)].astype(TYPES)
+    table.attrs = {"about": about}
+    return table
+
+
+def read_files(path: Path) -> pd.DataFrame | None:
+    """A table of :func:`describe_files`; None if there is no such file. ValueError if it is damaged."""
+    return read_table(path, TYPES, "table of image files", "cxr truth across")
+
+
+def guess_by_shape(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """Probability of 'positive' from width, height and their ratio alone, by a tree of at most 8 leaves learned on ``train``; shape (len(test),)."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    def shapes(table: pd.DataFrame) -> np.ndarray:
+        return np.stack([table["width"], table["height"], table["width"] / table["height"]], axis=1)
+
+    tree = DecisionTreeClassifier(max_leaf_nodes=8, class_weight="balanced", random_state=0)
+    return tree.fit(shapes(train), train["label"] == "positive").predict_proba(shapes(test))[:, 1]
+
+
+def guess_by_source(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """Share of positives that a source or channel has in ``train``, for each row of ``test``; 0.5 for one that ``train`` does not know."""
+    positives = (train["label"] == "positive").groupby(train["source"]).mean()
+    return test["source"].map(positives).fillna(0.5).to_numpy()
+
+
+# What networks make of it
+
+
+@dataclass(frozen=True)
+class Across:
+    """Records of ``results/across.parquet`` and the files that they were trained and tested on."""
+
+    records: list[Record]
+    files: pd.DataFrame
+    threshold: float = 0.5
+    resamples: int = 4000
+
+    def of(self, training: str) -> list[Record]:
+        """The runs on one training folder, or on all folds."""
+        found = [record for record in self.records if record.data["name"].startswith(training)]
+        return sorted(found, key=lambda record: (record.config["seed"], record.data["name"]))
+
+    def scores(self, training: str, test: str) -> Scored | None:
+        """Logits of a training on a test set, a row for each seed; None where there are none.
+
+        Inside the collection each image has the logit of the network whose fold it was held out in, and there is no test set but that.
+        """
+        records = self.of(training)
+        if not records or (training == FOLD and test in (OWN, ONE_HOSPITAL)):
+            return None
+        if training == FOLD:
+            images = self._folds(records)
+        else:
+            split = {OWN: ("test",), ONE_HOSPITAL: (f"{HOSPITAL}/test",)}.get(test, (f"{SAME}/train", f"{SAME}/test"))
+            images = together([scored(records, name) for name in split])
+        if test != BALANCED:
+            return images
+        chosen = self.files[(self.files["set"] == SAME) & (self.files["split"] == "test")]
+        return images.where(np.isin(_stems(images.files), _stems(chosen["file"])))
+
+    def _folds(self, records: list[Record]) -> Scored:
+        seeds = sorted({record.config["seed"] for record in records})
+        parts = [scored([r for r in records if r.config["seed"] == seed]) for seed in seeds]
+        first = parts[0]
+        # Each file is held out in one fold, so that one row of a seed's folds has it.
+        order = [np.argsort(part.files) for part in parts]
+        logits = np.stack([np.nanmax(part.logits[:, rows], axis=0) for part, rows in zip(parts, order, strict=True)])
+        return Scored(logits, first.files[order[0]], first.labels[order[0]], first.patients[order[0]])
+
+    def row(self, training: str, test: str) -> dict | None:
+        """AUC, sensitivity and specificity (Estimates; NaN without the class), images, patients and runs; None where nothing is recorded."""
+        images = self.scores(training, test)
+        if images is None:
+            return None
+        positive = images.labels == 1
+        row: dict = {"training": training, "test": test, "AUC": percentile(*auc_draws(images, self.resamples))}
+        for name, chosen in (("sensitivity", positive), ("specificity", ~positive)):
+            part = images.where(chosen)
+            row[name] = share(part.right(self.threshold), part.patients, self.resamples) if chosen.any() else Estimate(np.nan)
+        return row | {"images": images.labels.size, "patients": len(np.unique(images.patients)), "runs": len(images.logits)}
+
+    def table(self) -> pd.DataFrame:
+        """Every training on every test set, see :meth:`row`."""
+        rows = [self.row(training, test) for training in TRAININGS for test in TESTS]
+        return pd.DataFrame([row for row in rows if row is not None], dtype=object)
+
+    def fall(self, training: str, test: str) -> Estimate:
+        """AUC on the own test set less that on another, whose patients are others; NaN where one is missing."""
+        pair = [self.scores(training, name) for name in (OWN, test)]
+        if None in pair:
+            return Estimate(np.nan)
+        (own, first), (other, second) = (auc_draws(images, self.resamples, seed) for seed, images in enumerate(pair))
+        return percentile(own - other, first - second)
+
+    def rescued(self, test: str) -> Estimate:
+        """How much less the AUC falls with pictures evened out than as published: fall as published less fall evened out, paired by image and seed."""
+        found = []
+        for training in (APART, EVENED):
+            pair = [self.scores(training, name) for name in (OWN, test)]
+            if None in pair:
+                return Estimate(np.nan)
+            (own, first), (other, second) = (auc_draws(images, self.resamples, seed) for seed, images in enumerate(pair))
+            found.append((own - other, first - second))
+        return percentile(found[0][0] - found[1][0], found[0][1] - found[1][1])
+
+    def by_files(self) -> pd.DataFrame:
+        """AUC of what sees no picture: columns training, test, knows ('shape' or 'source'), AUC.
+
+        Pictures that are evened out have one shape, which is 0.5. Inside the collection the guess is learned on the other folds.
+        """
+        train = self.files[(self.files["set"] == APART) & (self.files["split"] == "train")]
+        rows = []
+        for knows, guess in (("shape", guess_by_shape), ("source", guess_by_source)):
+            for test in TESTS:
+                files = self._files_of(test)
+                rows.append({"training": APART, "test": test, "knows": knows, "AUC": self._guessed(files, guess(train, files))})
+            for test in (COLLECTION, BALANCED):
+                files = self._files_of(test)
+                rows.append({"training": FOLD, "test": test, "knows": knows, "AUC": self._guessed(files, self._by_folds(files, guess))})
+        return pd.DataFrame(rows, dtype=object)
+
+    def _files_of(self, test: str) -> pd.DataFrame:
+        name = {OWN: APART, ONE_HOSPITAL: HOSPITAL}.get(test, SAME)
+        found = self.files[self.files["set"] == name]
+        return found if test == COLLECTION else found[found["split"] == "test"]
+
+    def _by_folds(self, test: pd.DataFrame, guess: Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]) -> np.ndarray:
+        """The guess for each row of ``test``, learned on the folds that it was not held out in."""
+        everything = self.files[self.files["set"] == SAME]
+        fold = {file: record.data["name"] for record in self.of(FOLD) for file in record.table()["file"]}
+        place = everything["file"].map(fold)
+        values = pd.Series(np.nan, index=test.index)
+        for name in place.dropna().unique():
+            held = test[test["file"].map(fold) == name]
+            if len(held):
+                values[held.index] = guess(everything[place.notna() & (place != name)], held)
+        return values.to_numpy()
+
+    def _guessed(self, test: pd.DataFrame, guesses: np.ndarray) -> Estimate:
+        labels = (test["label"] == "positive").to_numpy().astype(int)
+        if len(set(labels)) < 2 or not np.isfinite(guesses).any():
+            return Estimate(np.nan)
+        return percentile(*auc_draws(Scored(guesses[None], test["file"].to_numpy(str), labels, test["patient_id"].to_numpy()), self.resamples))
+
+
+def auc_draws(images: Scored, resamples: int, seed: int = 0) -> tuple[float, np.ndarray]:
+    """Mean AUC over seeds and its resampled values; NaN without both classes."""
+    positive = images.labels == 1
+    if not 0 < positive.sum() < positive.size:
+        return np.nan, np.full(resamples, np.nan)
+    ones, zeros = images.where(positive), images.where(~positive)
+    return resampled_auc(ones.logits, zeros.logits, ones.patients, zeros.patients, seed=seed, resamples=resamples)
+
+
+def together(parts: list[Scored]) -> Scored:
+    """Several sets of images with the same runs as one."""
+    return Scored(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("logits", "files", "labels", "patients")))
+
+
+def _stems(files) -> list[str]:
+    """Names without their extension: pictures that are evened out have another one."""
+    return [str(file).rsplit(".", 1)[0] for file in files]
+
+
+# For the page
+
+
+def dots(across: Across) -> list[tuple[str, dict[str, Estimate]]]:
+    """Rows of a figure: for each test set with both classes the AUC of every training, and of what files alone tell."""
+    found, files = across.table(), across.by_files()
+    rows = []
+    for test in TESTS:
+        values = {TRAININGS[row.training]: row.AUC for row in found[found["test"] == test].itertuples() if np.isfinite(row.AUC)}
+        for knows in ("shape", "source"):
+            # What is best known of the files: inside the collection where that is the question, else from the training data.
+            known = files[(files["test"] == test) & (files["knows"] == knows)].set_index("training")["AUC"]
+            value = known.get(FOLD, known.get(APART)) if test in (COLLECTION, BALANCED) else known.get(APART)
+            if np.isfinite(value):
+                values[f"{knows} of the file alone"] = value
+        if values:
+            rows.append((f"{test} ({int(found.loc[found['test'] == test, 'images'].iloc[0])} images)", values))
+    return rows
+
+
+def lines(across: Across) -> list[list[str]]:
+    """Rows of a table: training, test set, AUC, sensitivity and specificity in per cent, images, patients, runs."""
+    return [
+        [TRAININGS[row.training], row.test, row.AUC.percent(), row.sensitivity.percent(), row.specificity.percent(), str(row.images), str(row.patients), str(row.runs)]
+        for row in across.table().itertuples()
+    ]  # fmt: skip
+
+
+def answers(across: Across) -> dict[str, str]:
+    """A sentence for each question of the page; what has no records says so."""
+    said = {}
+    for name, training in (("fall", APART), ("fall_evened", EVENED)):
+        falls = {test: across.fall(training, test) for test in (COLLECTION, BALANCED)}
+        said[name] = "; ".join(f"{test}: {beyond(fall, 0)}, {points(fall)} of AUC" for test, fall in falls.items() if np.isfinite(fall)) or NOT_RECORDED
+    rescue = across.rescued(COLLECTION)
+    said["rescue"] = f"{beyond(rescue, 0)}: the fall is smaller by {points(rescue)} of AUC" if np.isfinite(rescue) else NOT_RECORDED
+    for name, training, test in (("inside", FOLD, COLLECTION), ("inside_balanced", FOLD, BALANCED), ("across_balanced", APART, BALANCED)):
+        row = across.row(training, test)
+        said[name] = NOT_RECORDED if row is None else f"{beyond(row['AUC'])}: AUC {row['AUC'].percent()} %, where 50 is chance"
+    files = across.by_files().set_index(["training", "test", "knows"])["AUC"]
+    said["files"] = "; ".join(f"{test}, by {knows}: {files[FOLD, test, knows].percent()} %" for test in (COLLECTION, BALANCED) for knows in ("source", "shape"))
+    row = across.row(APART, ONE_HOSPITAL)
+    said["hospital"] = NOT_RECORDED if row is None else f"sensitivity {row['sensitivity'].percent()} % on {row['images']} images of {row['patients']} patients"
+    return said

@@ -1,0 +1,163 @@
+"""What the table of :mod:`cxrlib.study.pages.attention` says: shares against what no network would score, pointing, sides, and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.inference import percentile, resampled_means
+from cxrlib.study.comparisons import Part
+from cxrlib.study.pages.attention import CAM, OCCLUSION, REGIONS, UNTRAINED
+from cxrlib.study.pages.shortcuts import beyond
+from cxrlib.study.pairs import points
+
+CLEAR_SIDE = 0.2
+"""Difference of the two halves' shares of opacity, over their sum, from which an image has a side."""
+NAMES = {
+    "lungs": "lungs", "opacities": "opacities", "mediastinum": "mediastinum", "devices": "tubes and lines",
+    "elsewhere": "outside lungs and mediastinum", "frame": "outer eighth of the image",
+}  # fmt: skip
+
+
+def last_layer(table: pd.DataFrame) -> str:
+    """The layer of the untrained network's maps, which is the last one."""
+    return table.loc[table["method"] == UNTRAINED, "layer"].iloc[0]
+
+
+def chosen(table: pd.DataFrame, training: str, init: str | None = None, method: str = CAM, layer: str | None = None, unseen: bool = False) -> pd.DataFrame:
+    """The rows of one training, initialisation (None: all), method and layer (None: the last); ``unseen``: of images that it did not have."""
+    layer = ("" if method == OCCLUSION else last_layer(table)) if layer is None else layer
+    keep = (table["training"] == training) & (table["method"] == method) & (table["layer"] == layer)
+    if init is not None:
+        keep &= table["init"] == init
+    return table[keep & ~table["seen"]] if unseen else table[keep]
+
+
+def arrays(table: pd.DataFrame, columns: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Columns as arrays (runs, images), a run for each initialisation and seed, and the patients of the images."""
+    wide = table.pivot(index=["init", "seed"], columns="file", values=list(columns))
+    files = wide[columns[0]].columns
+    patients = table.drop_duplicates("file").set_index("file").loc[files, "patient_id"].to_numpy()
+    return [wide[column].to_numpy(float) for column in columns], patients
+
+
+def shares(table: pd.DataFrame, untrained: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+    """Heat by region against what no network would score; ``table`` and ``untrained`` hold the same runs and images (:func:`chosen`).
+
+    Returns:
+        A row per region: heat, area, blob and untrained (Estimates of shares), over_area, over_blob and over_untrained (heat less
+        each, paired, with p-value), images (that have the region). Intervals over patients, and over runs if there are several.
+    """
+    rows = []
+    for region in REGIONS:
+        arms, patients = arrays(table, (region, f"area_{region}", f"blob_{region}"))
+        (other,), _ = arrays(untrained, (region,))
+        means, draws = resampled_means([*arms, other], patients, resamples=resamples)
+        row: dict = {"region": region}
+        row |= {name: percentile(means[k], draws[:, k]) for k, name in enumerate(("heat", "area", "blob", "untrained"))}
+        row |= {f"over_{name}": percentile(means[0] - means[k], draws[:, 0] - draws[:, k]) for k, name in enumerate(("area", "blob", "untrained"), 1)}
+        rows.append(row | {"images": int(np.isfinite(arms[1]).any(axis=0).sum())})
+    return pd.DataFrame(rows, dtype=object)
+
+
+def difference(one: pd.DataFrame, two: pd.DataFrame, column: str, resamples: int = 4000) -> Estimate:
+    """Mean of a column in ``one`` less that in ``two``, the same seeds and images of two networks, methods or layers."""
+    (first,), patients = arrays(one.assign(init=""), (column,))
+    (second,), _ = arrays(two.assign(init=""), (column,))
+    means, draws = resampled_means([first, second], patients, resamples=resamples)
+    return percentile(means[0] - means[1], draws[:, 0] - draws[:, 1])
+
+
+def mean(table: pd.DataFrame, column: str, resamples: int = 4000) -> Estimate:
+    """Mean of a column over runs and images, with its interval over patients (and runs)."""
+    (values,), patients = arrays(table, (column,))
+    means, draws = resampled_means([values], patients, resamples=resamples)
+    return percentile(means[0], draws[:, 0])
+
+
+def side_agreement(table: pd.DataFrame, resamples: int = 4000) -> tuple[Estimate, int]:
+    """Share of images with a side (``CLEAR_SIDE``) whose lungs have more heat on it, and how many images those are; 0.5 is chance."""
+    (heat, opacity), patients = arrays(table, ("heat_side", "opacity_side"))
+    known = np.isfinite(heat) & (np.abs(opacity) >= CLEAR_SIDE)
+    means, draws = resampled_means([np.where(known, (heat > 0) == (opacity > 0), np.nan)], patients, resamples=resamples)
+    return percentile(means[0], draws[:, 0]), int(known.any(axis=0).sum())
+
+
+def parts(table: pd.DataFrame | None, resamples: int = 4000) -> list[Part]:
+    """Claim 9 with truth: positives have more heat in the lungs than negatives, and negatives more in the frame."""
+    names = {"lungs": "heat in the lungs, positive less negative", "frame": "heat in the frame, negative less positive"}
+    if table is None or table["label"].nunique() < 2:
+        return [Part(name, None) for name in names.values()]
+    found = []
+    labels = table.drop_duplicates("file").set_index("file")["label"].sort_index().to_numpy()
+    for (region, name), sign in zip(names.items(), (1, -1), strict=True):
+        (values,), patients = arrays(table, (region,))
+        means, draws = resampled_means([np.where(labels == label, values, np.nan) for label in (0, 1)], patients, resamples=resamples)
+        found.append(Part(name, percentile(sign * (means[1] - means[0]), sign * (draws[:, 1] - draws[:, 0])), len(values)))
+    return found
+
+
+def networks(table: pd.DataFrame) -> list[str]:
+    """Initialisations in the order in which the table has them."""
+    return list(dict.fromkeys(table["init"]))
+
+
+def by_network(table: pd.DataFrame, training: str, resamples: int = 4000) -> dict[str, pd.DataFrame]:
+    """:func:`shares` of each initialisation."""
+    return {init: shares(chosen(table, training, init), chosen(table, training, init, UNTRAINED), resamples) for init in networks(table)}
+
+
+def dots(found: dict[str, pd.DataFrame]) -> list[tuple[str, dict[str, Estimate]]]:
+    """Rows of a figure: for each region the heat of every network, and of the last one's images the area, centre blob and untrained network."""
+    last = list(found.values())[-1].set_index("region")
+    rows = []
+    for region, name in NAMES.items():
+        values = {init: table.set_index("region").at[region, "heat"] for init, table in found.items()}
+        values |= {"centre blob": last.at[region, "blob"], "untrained": last.at[region, "untrained"], "share of the area": last.at[region, "area"]}
+        rows.append((name, values))
+    return rows
+
+
+def lines(found: dict[str, pd.DataFrame]) -> list[list[str]]:
+    """Rows of a table: region, network, heat and area in per cent, heat less area, blob and untrained in points, images."""
+    return [
+        [NAMES[row.region], init, row.heat.percent(), f"{100 * row.area:.1f}", *(points(getattr(row, f"over_{other}")) for other in ("area", "blob", "untrained")), str(row.images)]
+        for region in REGIONS for init, table in found.items() for row in table[table["region"] == region].itertuples()
+    ]  # fmt: skip
+
+
+def checks(table: pd.DataFrame, training: str, resamples: int = 4000) -> list[list[str]]:
+    """Rows of a table: network, method and layer, heat in lungs and opacities, hottest pixel in the opacities, heat on the side with more opacity."""
+    rows = []
+    for init in networks(table):
+        part = table[(table["training"] == training) & (table["init"] == init)]
+        for method, layer in dict.fromkeys(zip(part["method"], part["layer"], strict=True)):
+            maps = part[(part["method"] == method) & (part["layer"] == layer)]
+            seeds = str(maps["seed"].nunique())
+            heat = [mean(maps, column, resamples).percent() for column in ("lungs", "opacities", "point_opacities")]
+            rows.append([init, f"{method} at {layer}" if layer else method, *heat, side_agreement(maps, resamples)[0].percent(), seeds])
+    return rows
+
+
+def answers(table: pd.DataFrame, training: str, resamples: int = 4000) -> dict[str, str]:
+    """A sentence for each question of the page, from the last network, which has the most upstream data, and from all."""
+    found = by_network(table, training, resamples)
+    largest, smallest = list(found)[-1], list(found)[0]
+    said = {}
+    for region in ("lungs", "opacities"):
+        row = found[largest].set_index("region").loc[region]
+        said[region] = f"{beyond(row['over_area'], 0)}: {row['heat'].percent()} % of the heat on {100 * row['area']:.1f} % of the area"
+        for other, name in (("blob", "a centre blob"), ("untrained", "an untrained network")):
+            said[f"{region}_{other}"] = f"{beyond(row[f'over_{other}'], 0)}: {points(row[f'over_{other}'])} against {name}"
+    gains = {region: difference(chosen(table, training, largest), chosen(table, training, smallest), region, resamples) for region in ("lungs", "opacities")}
+    said["upstream"] = "; ".join(f"{region}: {beyond(gain, 0)}, {largest} less {smallest} {points(gain)} of the heat" for region, gain in gains.items())
+    maps = chosen(table, training, largest)
+    pointed, area = mean(maps, "point_opacities", resamples), mean(maps, "area_opacities", resamples)
+    said["pointing"] = f"{beyond(pointed, area)}: in {pointed.percent()} % of images with opacities; {100 * area:.1f} % for a pixel at random"
+    agreed, images = side_agreement(maps, resamples)
+    said["side"] = f"{beyond(agreed)}: in {agreed.percent()} % of {images} images with a side; 50 is chance"
+    said["claim"] = "; ".join(f"{part.name}: {points(part.difference)}" for part in parts(maps, resamples))
+    return said
