@@ -27,15 +27,20 @@ def attention(
 ) -> None:
     """Measure where heat maps look on X-rays with radiologists' masks. Stop it with Ctrl-C; the same command goes on."""
     from cxrlib.study import truth
-    from cxrlib.study.pages.attention import measure
+    from cxrlib.study.pages.attention import measure, read, together
     from cxrlib.study.tables import write_table
 
     with plain_errors():
         sets = truth.TruthSets(data, folder)
-        records = truth.trained(truth.runs(sets, truth.APART, "03_test_performance", init, range(seeds)))
-        table = measure({truth.APART: records}, sets.store, truth.masked(sets), sets.cache, {truth.APART: set()})
-        write_table(table, out)
-        typer.echo(f"{len(table)} rows of {len(records)} runs in {out}")
+        dataset, tables = truth.masked(sets), []
+        for record in truth.trained(truth.runs(sets, truth.APART, "03_test_performance", init, range(seeds))):
+            kept = folder / "attention" / f"{record.key}-{dataset.fingerprint[:20]}.parquet"
+            if (table := read(kept)) is None:
+                table = measure(record, truth.APART, sets.store, dataset, sets.cache, set(), check=record.config["seed"] == 0)
+                write_table(table, kept)
+            tables.append(table)
+        write_table(together(tables), out)
+        typer.echo(f"maps of {len(tables)} runs in {out}")
 
 
 @truth_app.command("across")

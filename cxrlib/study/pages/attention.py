@@ -13,7 +13,7 @@ mediastinum, on tubes and lines, elsewhere, and in the outer eighth of the image
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -116,58 +116,65 @@ def occlusion(model: nn.Module, images: torch.Tensor, classes: np.ndarray) -> np
 
 
 def measure(
-    runs: dict[str, Iterable[Record]],
-    store: Path,
-    dataset: Dataset,
-    cache: Path,
-    seen: dict[str, set[str]],
-    layers: Sequence[str] = EARLIER_LAYERS,
-    checked_seeds: Sequence[int] = (0,),
+    record: Record, training: str, store: Path, dataset: Dataset, cache: Path, seen: set[str], layers: Sequence[str] = EARLIER_LAYERS, check: bool = False
 ) -> pd.DataFrame:
-    """The heat of every image with masks in every run, explaining the class that the run predicts.
+    """The heat of every image with masks in one run, explaining the class that the run predicts.
 
     Args:
-        runs: records with their weights in ``store``, by the name of what they were trained on.
+        record: with its weights in ``store``.
+        training: name of what it was trained on.
         dataset: of :func:`cxrlib.data.dataset.read_dataset`, with masks of its test split.
-        seen: files of ``dataset`` that a training had among its images, by the same name.
+        seen: files of ``dataset`` that the training had among its images.
         layers: modules besides the last one; a network that lacks one goes without.
-        checked_seeds: seeds of whose runs occlusion is measured too.
+        check: measure :func:`occlusion` too.
 
     Returns:
-        A row per run, method, layer and image, columns as in ``TYPES``: shares of heat by region (0 to 1; NaN where the map is all zero
-        or the region empty), of area (``area_``) and of the centre blob (``blob_``), pointing, sides. ``attrs['about']`` says of which runs.
+        A row per method, layer and image, columns as in ``TYPES``: shares of heat by region (0 to 1; NaN where the map is all zero
+        or the region empty), of area (``area_``) and of the centre blob (``blob_``), pointing, sides. ``attrs['about']`` says of which data, run and code.
+
+    Raises:
+        WeightsError: if the weights are missing or damaged. ValueError: if the folder lacks one of the masks.
     """
-    extra = _doubts(dataset)
+    size, origin, seed = record.config["crop"], record.initialisation, record.config["seed"]
+    masks = regions_of(dataset, size)
+    grey = np.array(dataset.images("test", size, cache))
+    inputs = normalise(torch.from_numpy(grey), origin["mean"], origin["std"], record.config["image_channels"])
+    model = load_model(record, store)
+    with torch.inference_mode():
+        called = np.concatenate([(model(part).reshape(-1) > 0).long().numpy() for part in inputs.split(32)])
+    last, modules = default_target_layer(model, inputs), dict(model.named_modules())
+    found = {(CAM, last): grad_cam(model, inputs, last, called)}
+    found |= {(CAM, layer): grad_cam(model, inputs, layer, called) for layer in layers if layer in modules}
+    found[UNTRAINED, last] = grad_cam(randomise_from_top(model, 1, seed), inputs, last, called)
+    if check:
+        found[OCCLUSION, ""] = occlusion(model, inputs, called)
     index = dataset.index[dataset.index["split"] == "test"]
-    rows, keys = [], {}
-    for training, records in runs.items():
-        for record in records:
-            size, origin = record.config["crop"], record.initialisation
-            masks = regions_of(dataset, size)
-            grey = np.array(dataset.images("test", size, cache))
-            inputs = normalise(torch.from_numpy(grey), origin["mean"], origin["std"], record.config["image_channels"])
-            model = load_model(record, store)
-            with torch.inference_mode():
-                called = np.concatenate([(model(part).reshape(-1) > 0).long().numpy() for part in inputs.split(32)])
-            last, modules = default_target_layer(model, inputs), dict(model.named_modules())
-            found = {(CAM, last): grad_cam(model, inputs, last, called)}
-            found |= {(CAM, layer): grad_cam(model, inputs, layer, called) for layer in layers if layer in modules}
-            found[UNTRAINED, last] = grad_cam(randomise_from_top(model, 1, record.config["seed"]), inputs, last, called)
-            if record.config["seed"] in checked_seeds:
-                found[OCCLUSION, ""] = occlusion(model, inputs, called)
-            table = index[["file", "patient_id"]].assign(
-                training=training, init=origin["name"], seed=record.config["seed"], label=(index["label"] == "positive").astype(int),
-                predicted=called, seen=index["file"].isin(seen[training]), doubt=index["file"].isin(extra),
-                opacity_side=sides(masks["opacities"], masks["lungs"]),
-            )  # fmt: skip
-            rows += [table.assign(method=method, layer=layer, **_scores(maps, masks)) for (method, layer), maps in found.items()]
-            keys[f"{training} {origin['name']} {record.config['seed']}"] = record.key
+    images = index[["file", "patient_id"]].assign(
+        training=training, init=origin["name"], seed=seed, label=(index["label"] == "positive").astype(int), predicted=called,
+        seen=index["file"].isin(seen), doubt=index["file"].isin(_doubts(dataset)), opacity_side=sides(masks["opacities"], masks["lungs"]),
+    )  # fmt: skip
+    rows = [images.assign(method=method, layer=layer, **_scores(maps, masks)) for (method, layer), maps in found.items()]
     table = pd.concat(rows, ignore_index=True)[list(TYPES)].astype(TYPES)
     table.attrs["about"] = {
         "data": dataset.folder.resolve().name, "fingerprint": dataset.fingerprint, "is_phantom": dataset.is_phantom,
-        "code_version": code_version(), "records": keys,
+        "code_version": code_version(), "records": {f"{training} {origin['name']} {seed}": record.key},
     }  # fmt: skip
     return table
+
+
+def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of :func:`measure` as one, which tells of all their records.
+
+    Raises:
+        ValueError: if they are of other images.
+    """
+    abouts = [table.attrs["about"] for table in tables]
+    if len({about["fingerprint"] for about in abouts}) != 1:
+        raise ValueError("these tables are of other images than one another; delete them and measure all again")
+    found = pd.concat([table.assign() for table in tables], ignore_index=True)
+    records = {name: key for about in abouts for name, key in about["records"].items()}
+    found.attrs = {"about": abouts[-1] | {"records": records}}
+    return found
 
 
 def _doubts(dataset: Dataset) -> set[str]:

@@ -86,6 +86,19 @@ def side_agreement(table: pd.DataFrame, resamples: int = 4000) -> tuple[Estimate
     return percentile(means[0], draws[:, 0]), int(known.any(axis=0).sum())
 
 
+def within_lungs(table: pd.DataFrame, resamples: int = 4000) -> tuple[Estimate, Estimate, Estimate]:
+    """Of the heat in the lungs the share on opacities, of the lungs' area the same, and the first less the second.
+
+    Means over images with opacities: a network that finds the lungs but not the disease has a difference of 0.
+    """
+    (heat, lungs, area, size), patients = arrays(table, ("opacities", "lungs", "area_opacities", "area_lungs"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = [np.minimum(part / whole, 1) for part, whole in ((heat, lungs), (area, size))]  # an opacity may reach over the lung's border
+    known = np.isfinite(ratios).all(axis=0)
+    means, draws = resampled_means([np.where(known, ratio, np.nan) for ratio in ratios], patients, resamples=resamples)
+    return percentile(means[0], draws[:, 0]), percentile(means[1], draws[:, 1]), percentile(means[0] - means[1], draws[:, 0] - draws[:, 1])
+
+
 def parts(table: pd.DataFrame | None, resamples: int = 4000) -> list[Part]:
     """Claim 9 with truth: positives have more heat in the lungs than negatives, and negatives more in the frame."""
     names = {"lungs": "heat in the lungs, positive less negative", "frame": "heat in the frame, negative less positive"}
@@ -157,6 +170,8 @@ def answers(table: pd.DataFrame, training: str, resamples: int = 4000) -> dict[s
     maps = chosen(table, training, largest)
     pointed, area = mean(maps, "point_opacities", resamples), mean(maps, "area_opacities", resamples)
     said["pointing"] = f"{beyond(pointed, area)}: in {pointed.percent()} % of images with opacities; {100 * area:.1f} % for a pixel at random"
+    inside, even, more = within_lungs(maps, resamples)
+    said["within"] = f"{beyond(more, 0)}: {inside.percent()} % of the lungs' heat, {100 * even:.1f} % of their area, {points(more)}"
     agreed, images = side_agreement(maps, resamples)
     said["side"] = f"{beyond(agreed)}: in {agreed.percent()} % of {images} images with a side; 50 is chance"
     said["claim"] = "; ".join(f"{part.name}: {points(part.difference)}" for part in parts(maps, resamples))

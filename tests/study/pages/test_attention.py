@@ -93,6 +93,14 @@ def test_what_was_seen_in_training_can_be_left_out_and_sides_are_counted():
     assert images == 16 and agreement == pytest.approx(0.75)
 
 
+def test_heat_that_is_even_in_the_lungs_is_no_finding_and_heat_on_opacities_is():
+    even = made(0.6)
+    table = looking.chosen(even.assign(opacities=even["lungs"] * 0.5, area_opacities=0.15, area_lungs=0.3), "t", "upstream")
+    inside, area, more = looking.within_lungs(table, 500)
+    assert (inside, area) == (pytest.approx(0.5), pytest.approx(0.5)) and more.low <= 1e-9 and more.high >= -1e-9
+    assert looking.within_lungs(table.assign(opacities=table["lungs"] * 0.8), 500)[2].low > 0.25
+
+
 @pytest.mark.skipif(not TABLE.is_file(), reason="the table is not committed yet")
 def test_the_committed_table_is_what_its_columns_say():
     table = attention.read(TABLE)
