@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -26,9 +27,11 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Any]:
     from distributed import Client
 
     if scheduler is not None:
+        if Path(scheduler).is_file():
+            check_scheduler_file(Path(scheduler))
         try:
             client = Client(timeout=30, **({"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AssertionError, TypeError, KeyError) as error:
             raise ConnectionError(f"no Dask scheduler answers at {scheduler} ({type(error).__name__}); start one with: dask scheduler") from None
         with client:
             yield client
@@ -38,6 +41,22 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Any]:
             cluster = _local_cluster(workers)
         with cluster, Client(cluster, security=cluster.security) as client:
             yield client
+
+
+def check_scheduler_file(file: Path) -> None:
+    """Raise if a file is not what ``dask scheduler --scheduler-file`` writes, or not yet.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    try:
+        content = json.loads(file.read_bytes())
+        address = content["address"]
+        if not isinstance(address, str) or "://" not in address:
+            raise ValueError(f"its address is {address!r}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        way_out = "start 'dask scheduler --scheduler-file FILE', wait until it is written, and give FILE"
+        raise ValueError(f"{file} is no scheduler file, or half of one ({error}); {way_out}") from None
 
 
 def _local_cluster(workers: int):
