@@ -9,7 +9,7 @@ section 4.2 before any of these images was seen. Intervals are over patients and
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -150,9 +150,11 @@ class Across:
 
     def rescued(self, test: str) -> Estimate:
         """How much less the AUC falls with pictures evened out than as published: fall as published less fall evened out, paired by image and seed."""
+        seeds = {r.config["seed"] for r in self.of(APART)} & {r.config["seed"] for r in self.of(EVENED)}
+        same = replace(self, records=[r for r in self.records if r.config["seed"] in seeds])
         found = []
         for training in (APART, EVENED):
-            pair = [self.scores(training, name) for name in (OWN, test)]
+            pair = [same.scores(training, name) for name in (OWN, test)]
             if None in pair:
                 return Estimate(np.nan)
             (own, first), (other, second) = (auc_draws(images, self.resamples, seed) for seed, images in enumerate(pair))
