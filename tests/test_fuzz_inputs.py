@@ -24,7 +24,7 @@ from cxrlib.data.labels import DataError, LabelError, parse_labels
 from cxrlib.parameter_files import read_parameters, read_value
 
 GIBIBYTE = 1 << 30
-CASES = 400
+CASES = 500
 few = settings(max_examples=25, deadline=10_000, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 many = settings(few, max_examples=CASES, derandomize=False)
 
@@ -34,6 +34,7 @@ LABEL_CORPUS = [
     b"p \xe2\x80\xa8a.png positive s", b"\xc2\xa0 \xc2\xa0 positive s", b"p . positive s", b"p .. positive s", b"p / positive s", b"p //a positive s",
     b"p a/./b.png positive s", b"p \xf0\x9f\xa9\xbb.png negative s", b"1 1 a.png positive s\n2 1 b.png positive s", b"0) p a positive s\n1) p b positive s",
     b"p a\x0b.png positive s", b"\x1c\x1d\x1e positive s", b"p " + b"a" * 5000 + b".png positive s", b"p a.png " * 5000 + b"positive s",
+    b'\x00\x1c.\x1epositive\x1e"', b'p a.png positive ""', b'p "" positive s', b"\x00 a.png positive s",
     "٣ a.png positive s\n٤ b.png positive s".encode(), "² x a.png positive s\n³ x b.png positive s".encode(),
 ]  # fmt: skip
 

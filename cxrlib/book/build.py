@@ -154,6 +154,26 @@ def _check_external(external: Path, root: Path) -> None:
         raise BookError(f"EXTERNAL: {error}") from None
 
 
+def _left_out(folder: Path) -> dict[str, str]:
+    """``left_out``: a sentence with the rows of a data folder that are not used, by reason, for a terminal and for every page.
+
+    Raises:
+        BookError: if the folder cannot be used, before any notebook is executed.
+    """
+    from cxrlib.data.folder import read_index
+    from cxrlib.data.labels import DataError
+    from cxrlib.data.report import left_out_sentence
+
+    try:
+        index = read_index(folder)
+    except DataError as error:
+        raise BookError(f"DATA: {error}") from None
+    sentence = left_out_sentence(index.attrs.get("left_out", {}), index.attrs.get("rows", 0))
+    if sentence:
+        print(f"  {folder}: {sentence} ('cxr data check' lists them)")
+    return {"left_out": sentence} if sentence else {}
+
+
 def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
     """SHA-256 of all that a parameter of a notebook names and that decides what it shows.
 
@@ -305,6 +325,7 @@ def build(
         with stages.stage("data"):
             folder, states = _prepare_data(profile, data, root)
         about = {"profile": profile, "data": "phantoms" if data is None else (root / folder).resolve().name}
+        about |= {} if data is None else _left_out(root / folder)
         templates = sorted((root / "notebooks").glob("*.ipynb"))
         for template in templates:
             with stages.stage(f"notebook {template.stem}"):

@@ -225,9 +225,10 @@ def _parse_fields(line: int, fields: list[str], words: str | None = None) -> Row
     reason = unsafe_path(name)
     if reason:
         return "path leaves the folder", reason
-    patient_id = " ".join(" ".join(patient).split())
-    if not patient_id:
-        return "wrong field count", f"no patient id in {shortened(text)!r}; write 'patientid filename class source'"
+    patient_id = _CONTROL.sub("", " ".join(" ".join(patient).split()))
+    for value, what in ((patient_id, "patient id"), (str(PurePosixPath(name)).strip("."), "file name"), (source, "source")):
+        if not value:
+            return "wrong field count", f"no {what} in {shortened(text)!r}; write 'patientid filename class source'"
     return Row(line, patient_id, str(PurePosixPath(name)), label, source, words or f"{patient_id} {name}")
 
 

@@ -226,6 +226,26 @@ def test_an_external_folder_reaches_the_notebooks_that_take_one(tmp_path, monkey
     assert pages[-1] == tmp_path / "_build" / "demo-inside"
 
 
+def test_rows_left_out_are_said_before_anything_is_executed_and_on_every_page(tmp_path, monkeypatch, capsys):
+    for name in ("_toc.yml", "profiles", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    folder = write_folder(tmp_path / "inside", train=4, test=2)
+    said = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "execute", lambda template, _, parameters, states, about, *rest: said.append(about))
+    monkeypatch.setattr(build, "_render", lambda *_: True)
+    build.build("demo", data=Path("inside"), root=tmp_path)
+    assert not any("left_out" in about for about in said)
+    with (folder / "train.txt").open("a") as file:
+        file.write("x gone.png negative made\ny <b>.png negative made\n")
+    build.build("demo", data=Path("inside"), root=tmp_path)
+    assert {about.get("left_out") for about in said[len(said) // 2 :]} == {"2 of 14 rows are left out: 2 x missing image"}
+    assert "2 of 14 rows are left out: 2 x missing image" in capsys.readouterr().out
+    (folder / "test.txt").write_text("")
+    with pytest.raises(BookError, match="DATA: .*no usable image of: test negative, test positive"):
+        build.build("demo", data=Path("inside"), root=tmp_path)
+
+
 # Pages
 
 
