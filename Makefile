@@ -82,6 +82,7 @@ truth: environment
 	@test -n "$(DATA)" || { echo "name the data folder: make truth DATA=path/to/covidx-mini" >&2; exit 1; }
 	@$(BIN)/cxr truth attention --data "$(DATA)"
 	@$(BIN)/cxr truth across --data "$(DATA)"
+	@$(BIN)/cxr truth failures --data "$(DATA)"
 
 # The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
 upstream: environment

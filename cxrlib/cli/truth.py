@@ -67,3 +67,24 @@ def across(
                 records.append(truth.with_scores(record, sets.store, sets.cache, tests))
         write_records(records, out)
         typer.echo(f"{len(records)} records in {out}")
+
+
+@truth_app.command("failures")
+def failures(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/corruptions.parquet"),
+    folder: Folder = Path(".cache/truth"),
+    seeds: Seeds = 3,
+) -> None:
+    """Score spoiled pictures: blur, JPEG, contrast, noise and rotation in three strengths each."""
+    from cxrlib.data.dataset import read_dataset
+    from cxrlib.study import truth
+    from cxrlib.study.pages.corruptions import measure
+    from cxrlib.study.tables import write_table
+
+    with plain_errors():
+        sets = truth.TruthSets(data, folder)
+        records = truth.trained(truth.runs(sets, truth.APART, "06_shortcuts", seeds=range(seeds)))
+        table = measure(records, sets.store, read_dataset(sets.folder / truth.APART, None, sets.cache, False), sets.cache)
+        write_table(table, out)
+        typer.echo(f"{len(table)} scores of {len(records)} runs in {out}")

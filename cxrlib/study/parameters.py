@@ -85,6 +85,12 @@ class Truth(Parameters):
     resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
 
 
+class Failures(Truth):
+    """Parameters of notebook 11, where networks fail, from committed records."""
+
+    corruptions: Path = Field(Path("results/corruptions.parquet"), description="scores of spoiled pictures")
+
+
 class Study(Parameters):
     """A grid of runs."""
 
@@ -245,6 +251,7 @@ STUDIES: dict[str, type[Parameters]] = {
     "08_speed": Speed,
     "09_real_xrays": RealXrays,
     "10_truth": Truth,
+    "11_failures": Failures,
 }
 
 

@@ -7,6 +7,7 @@ from common import ROOT
 
 from cxrlib.experiment.record import Record, read_table
 from cxrlib.study.pages import across as pages
+from cxrlib.study.pages import corruptions, failures
 from cxrlib.study.pages.across import Across
 from cxrlib.study.truth import APART, EVENED, FOLD, HOSPITAL, SAME
 
@@ -99,6 +100,58 @@ def test_a_guess_is_learned_on_other_folds_than_it_is_tested_on(made):
     """If every source were in one fold only, nothing would be known of it."""
     own = made.files.assign(source=made.files["file"])
     assert Across(made.records, own, resamples=100).by_files().set_index(["training", "test", "knows"]).at[(FOLD, pages.COLLECTION, "source"), "AUC"] == 0.5
+
+
+# Where it fails
+
+
+def test_an_image_of_both_sets_counts_once_with_the_hospital_and_small_groups_are_left_out(made):
+    twice = made.files[(made.files["set"] == HOSPITAL)].iloc[:4]["file"].tolist()
+    renamed = dict(zip([file for file, _, label in images("a", 8, 1)][:4], twice))
+    records = [r.model_copy(update={"predictions": r.predictions | {"file": [renamed.get(f, f) for f in r.predictions["file"]]}}) for r in made.records]
+    both = Across(records, made.files.assign(file=made.files["file"].replace(renamed)), resamples=100)
+    found, about = failures.outside(both)
+    assert len(found.files) == len(set(found.files)) == 120 + 30 - 4
+    assert set(about.loc[twice, "patient_id"]) == {"h-1-0", "h-1-1"} == set(found.patients[np.isin(found.files, twice)])
+    assert failures.by_group(both)["patients"].min() >= failures.FEWEST
+
+
+def test_calibration_and_net_benefit_are_what_they_are_by_hand(made):
+    sure = [r.model_copy(update={"predictions": r.predictions | {"logit": [8.0 if label else -8.0 for label in r.predictions["label"]]}}) for r in made.records]
+    perfect = Across(sure, made.files, resamples=100)
+    row = failures.calibration(perfect).set_index("test").loc[pages.OWN]
+    assert row["probability"] == pytest.approx(0.5, abs=1e-3) and row["excess"] == pytest.approx(0, abs=1e-3)
+    curve = failures.net_benefit(perfect, pages.COLLECTION, np.array([0.2, 0.5, 0.8]))
+    assert curve["network"].tolist() == pytest.approx([70 / 120] * 3)  # all positives found, nobody called falsely
+    assert curve["all"].tolist() == pytest.approx([70 / 120 - 50 / 120 * odds for odds in (0.25, 1, 4)])
+    assert perfect.row(APART, pages.OWN)["sensitivity"] == 1
+
+
+@pytest.mark.parametrize("corruption", [name for name in corruptions.STRENGTHS if name != corruptions.NONE])
+def test_every_corruption_changes_a_picture_the_more_the_stronger_and_keeps_its_kind(corruption):
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(0)
+    grid = (120 + 60 * np.sin(np.mgrid[:96, :96] / 6).sum(axis=0) / 2 + random.normal(0, 4, (2, 1, 96, 96))).clip(0, 255).astype(np.uint8)
+    pictures = torch.from_numpy(grid)
+    changed = [corruptions.spoiled(pictures, corruption, strength) for strength in corruptions.STRENGTHS[corruption]]
+    assert all(picture.shape == pictures.shape and picture.dtype == torch.uint8 for picture in changed)
+    distance = [(picture.float() - pictures).abs().mean().item() for picture in changed]
+    assert 0 < distance[0] < distance[1] < distance[2]
+    assert (corruptions.spoiled(pictures, corruption, corruptions.STRENGTHS[corruption][0]) == changed[0]).all()
+    with pytest.raises(ValueError, match="there is no corruption"):
+        corruptions.spoiled(pictures, "fog", 1)
+
+
+def test_what_is_lost_is_the_auc_untouched_less_the_auc():
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    rows = [
+        {"corruption": name, "strength": strength, "seed": seed, "file": f"{n}", "patient_id": f"{n // 2}", "label": label, "logit": shift * label + random.normal()}
+        for name, strength, shift in ((corruptions.NONE, 0, 9), ("blur", 4, 0)) for seed in (0, 1) for n, label in enumerate(labels)
+    ]  # fmt: skip
+    lost = corruptions.losses(pd.DataFrame(rows), 300).set_index("corruption")
+    assert lost.at[corruptions.NONE, "loss"] == 0 and lost.at["blur", "loss"] == pytest.approx(0.5, abs=0.15) and lost.at["blur", "loss"].low > 0.2
+    assert lost.at["blur", "called"] == pytest.approx(-0.25, abs=0.15)  # three quarters were called positive, then half
 
 
 @pytest.mark.skipif(not TABLE.is_file(), reason="the table is not committed yet")
