@@ -1,4 +1,4 @@
-"""What can be asked of some data: regions, sources to leave out and sources to tell apart."""
+"""What can be asked of some data: regions, sources to leave out, sources to tell apart, and sizes of training sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from cxrlib.data.labels import LABELS
 from cxrlib.data.views import MASKED, mask_folder
-from cxrlib.study.parameters import Shortcuts
+from cxrlib.study.parameters import DataSize, Shortcuts
 
 FEWEST = 2  # patients of a class, or of a source, without which an experiment is not proposed
 
@@ -35,3 +35,17 @@ def derived(parameters: Shortcuts, index: pd.DataFrame) -> Shortcuts:
                 values |= {"sources": tuple(sizes.index[:2]), "within": label}
                 break
     return parameters.model_copy(update=values)
+
+
+def fitting_sizes(parameters: DataSize, index: pd.DataFrame) -> tuple[DataSize, str]:
+    """The training set sizes that some data allow, and a sentence about those that they do not, or ''.
+
+    A size is of each class; the smaller class decides. The full set is always run beside them.
+    """
+    train = index[index["split"] == "train"]
+    most = min(int((train["label"] == label).sum()) for label in LABELS)
+    too_large = [size for size in parameters.sizes if size > most]
+    if not too_large:
+        return parameters, ""
+    sentence = f" Left out: {', '.join(map(str, too_large))} images per class, since the smaller class has {most}."
+    return parameters.model_copy(update={"sizes": tuple(size for size in parameters.sizes if size <= most)}), sentence
