@@ -22,7 +22,7 @@ BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream bench results shortcuts truth
+.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth
 
 book: environment
 	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"}
@@ -59,6 +59,10 @@ soak: environment
 # cxrlib against the standard recipe, in pairs; half an hour on two idle cores. The page on speed draws the result.
 bench: environment
 	@$(BIN)/python benchmarks/bench.py --out="$$CXR_BENCH"
+
+# How often a 95 % interval holds the truth, simulated on the patients of results/quarter.parquet; some minutes on one core.
+coverage: environment
+	@$(BIN)/python benchmarks/coverage.py
 
 # What is missing of the tables of records in results/ that the book draws; hours on two cores, goes on where it was stopped.
 #   make results DATA=path/to/covidx-mini                      all of it

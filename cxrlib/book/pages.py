@@ -12,7 +12,7 @@
 ``{cxr-table} versions``        Python and the direct dependencies
 ==============================  =====================================================================================
 
-A name that does not exist is a Sphinx warning, so the build with ``-W`` fails.
+Verdicts and their rules are in :mod:`cxrlib.book.verdict_tables`. A name that does not exist is a Sphinx warning, so the build with ``-W`` fails.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from cxrlib import DISCLAIMER
+from cxrlib.book import verdict_tables
 from cxrlib.book.notebooks import LIBRARY, minutes, package_versions
 from cxrlib.files import atomic_write
 from cxrlib.markup import html_text
@@ -222,19 +223,12 @@ class TableDirective(SphinxDirective):
             "plan": _plan_rows,
             "profiles": _profile_rows,
             "versions": _version_rows,
+            **verdict_tables.MAKERS,
         }
         if self.arguments[0] not in makers:
             raise self.error(f"no table '{self.arguments[0]}'; there are: {', '.join(makers)}")
-        header, *body = makers[self.arguments[0]](book.parent)
-        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in header), cols=len(header))
-        group += nodes.thead("", self._row(header))
-        group += nodes.tbody("", *(self._row(row) for row in body))
         self.env.note_reread()
-        return [nodes.table("", group, classes=["colwidths-auto"])]
-
-    @staticmethod
-    def _row(texts: list[str]) -> nodes.row:
-        return nodes.row("", *(nodes.entry("", nodes.paragraph("", text)) for text in texts))
+        return [verdict_tables.table(makers[self.arguments[0]](book.parent))]
 
 
 class FigureDirective(Figure):
@@ -334,6 +328,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("cxr", SourceRole())
     app.add_role("paper", PaperRole())
     app.add_directive("cxr-table", TableDirective)
+    app.add_directive("cxr-verdicts", verdict_tables.VerdictsDirective)
     app.add_directive("cxr-figure", FigureDirective)
     app.add_transform(InertOutputs)
     app.connect("builder-inited", _describe_copy)

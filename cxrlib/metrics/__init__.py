@@ -1,7 +1,7 @@
 """Numbers from arrays, each with an interval; nothing here knows a file, a record or a network.
 
-classifier (confusion matrix, ROC, calibration, McNemar), estimate (a value with its interval), auc (DeLong), inference (means and differences over seeds and
-patients), operating (scores at a threshold), proportions (two shares). May use files and processes.
+classifier (confusion matrix, ROC, calibration, McNemar), estimate (a value with its interval), auc (DeLong), two_way and inference (values and differences over
+seeds and patients), coverage (how often their intervals hold the truth), operating (scores at a threshold), proportions (two shares). May use files and processes.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
-"""Area under the ROC curve: DeLong's interval and paired test, and a bootstrap over patients.
+"""Area under the ROC curve: DeLong's interval, for images or patients, and paired test.
 
 Sources: DeLong et al. 1988 (Biometrics 44, 837) in the midrank form of Sun & Xu 2014 (IEEE Signal Processing Letters
-21, 1389); Newcombe 2006 (Statistics in Medicine 25, 559), method 5, for an AUC of exactly 0 or 1.
+21, 1389); Obuchowski 1997 (Biometrics 53, 567: several images of a patient); Newcombe 2006 (Statistics in Medicine 25, 559), method 5, for an AUC of exactly 0 or 1.
 """
 
 from __future__ import annotations
@@ -39,77 +39,37 @@ def _midranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(count) - (count - 1) / 2)[group]
 
 
-def delong(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> Estimate:
+def delong(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95, patients: ArrayLike | None = None) -> Estimate:
     """AUC with DeLong's interval on the logit scale, so that it stays inside [0, 1]; NaN unless both classes occur.
 
-    Where DeLong's variance is zero (an AUC of exactly 0 or 1) or cannot be had (one image in a class), the interval is
-    Newcombe's (2006, method 5), which is not a single point.
+    With `patients` (N,), ids of any type, the images of a patient count together (Obuchowski 1997); a missing id is a
+    ValueError. Where the variance is zero (an AUC of exactly 0 or 1) or cannot be had (one image in a class), the interval
+    is Newcombe's (2006, method 5), which is not a single point, with the numbers of images, or of patients.
     """
     labels, scores = check_pair(labels, scores, "scores")
     check_confidence(confidence)
+    group, n_groups = patient_index(patients, labels.size)
     n_positive = int(labels.sum())
     n_negative = labels.size - n_positive
     if not n_positive or not n_negative:
         return Estimate(math.nan)
     below, above = delong_placements(labels, scores)
     auc = float(below.mean())
-    variance = (
-        below.var(ddof=1) / n_positive + above.var(ddof=1) / n_negative if min(n_positive, n_negative) > 1 else 0.0
-    )
+    if patients is not None:
+        influence = np.empty(labels.size)
+        influence[labels == 1], influence[labels == 0] = (below - auc) / n_positive, (above - auc) / n_negative
+        each = np.bincount(group, weights=influence, minlength=n_groups)
+        n_positive = len(np.unique(group[labels == 1]))
+        n_negative = max(n_groups - n_positive, 1)
+        variance = float((each**2).sum()) * n_groups / (n_groups - 1) if n_groups > 1 else 0.0
+    else:
+        variance = below.var(ddof=1) / n_positive + above.var(ddof=1) / n_negative if min(n_positive, n_negative) > 1 else 0.0
     if not 0 < auc < 1 or variance <= 0:
         return Estimate(auc, *newcombe_auc(auc, n_positive, n_negative, confidence))
     from scipy.special import expit, logit
 
     half_width = normal_quantile(confidence) * math.sqrt(variance) / (auc * (1 - auc))
     return Estimate(auc, expit(logit(auc) - half_width), expit(logit(auc) + half_width))
-
-
-def bootstrap_auc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    patients: ArrayLike,
-    seed: int = 0,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-) -> Estimate:
-    """AUC with a percentile interval over resampled patients, so that several images of one patient count as one.
-
-    Patients with and without a positive image are resampled apart. `patients` (N,) are ids of any type; a missing id is
-    a ValueError. If every resample has the same AUC (0 or 1) the interval is Newcombe's with the numbers of patients.
-    """
-    labels, scores = check_pair(labels, scores, "scores")
-    check_confidence(confidence)
-    patient, n_patients = patient_index(patients, labels.size)
-    if labels.size == 0 or labels.min() == labels.max():
-        return Estimate(math.nan)
-    order = np.argsort(scores, kind="stable")
-    group_start = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
-    is_positive, patient = labels[order].astype(float), patient[order]
-
-    def weighted_auc(weights: np.ndarray) -> np.ndarray:
-        positive = np.add.reduceat(weights * is_positive, group_start, axis=1)
-        negative = np.add.reduceat(weights * (1 - is_positive), group_start, axis=1)
-        wins = positive * (np.cumsum(negative, axis=1) - negative / 2)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return wins.sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
-
-    auc = float(weighted_auc(np.ones((1, labels.size)))[0])
-    with_positive = np.bincount(patient, weights=is_positive, minlength=n_patients) > 0
-    random = np.random.default_rng(seed)
-    values = []
-    for start in range(0, resamples, 100):
-        weights = np.zeros((min(100, resamples - start), n_patients))
-        for stratum in (np.flatnonzero(with_positive), np.flatnonzero(~with_positive)):
-            if stratum.size:
-                equal = np.full(stratum.size, 1 / stratum.size)
-                weights[:, stratum] = random.multinomial(stratum.size, equal, size=len(weights))
-        values.append(weighted_auc(weights[:, patient]))
-    values = np.concatenate(values)
-    values = values[np.isfinite(values)]
-    if values.size == 0 or np.ptp(values) == 0:
-        n_positive = int(with_positive.sum())
-        return Estimate(auc, *newcombe_auc(auc, n_positive, max(n_patients - n_positive, 1), confidence))
-    return Estimate(auc, *np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]))
 
 
 def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, confidence: float = 0.95) -> Estimate:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cxrlib.metrics.auc import bootstrap_auc, delong
+from cxrlib.metrics.auc import delong
 from cxrlib.metrics.estimate import (
     Estimate,
     check_both_classes,
@@ -115,7 +115,7 @@ def evaluate(
     """Accuracy, sensitivity, specificity, PPV, NPV (Wilson intervals), AUC and the confusion matrix.
 
     An image is positive if its probability is greater than `threshold` (paper, section 4.2). The AUC interval is
-    DeLong's, or a bootstrap over patients if `patients` (N,) is given. Wilson intervals count images as independent.
+    DeLong's, over patients instead of images if `patients` (N,) is given. Wilson intervals count images as independent.
     An undefined ratio, also on empty arrays, is NaN. ValueError for wrong shapes, lengths or ranges.
     """
     labels, probabilities = check_pair(labels, probabilities, "probabilities", probability=True)
@@ -124,11 +124,7 @@ def evaluate(
     predicted = probabilities > threshold
     cells = ((1, 1), (1, 0), (0, 0), (0, 1))
     counts = [int(np.sum((labels == truth) & (predicted == positive))) for truth, positive in cells]
-    auc = (
-        delong(labels, probabilities, confidence)
-        if patients is None
-        else bootstrap_auc(labels, probabilities, patients, confidence=confidence)
-    )
+    auc = delong(labels, probabilities, confidence, patients)
     return replace(from_counts(*counts, confidence=confidence), auc=auc, threshold=float(threshold))
 
 

@@ -1,14 +1,13 @@
-"""Scores of several runs at a threshold: metrics, resampled patients and runs, sensitivity at equal specificity, temperature.
+"""Scores of several runs at a threshold: the metrics of Table 1, sensitivity at equal specificity, temperature.
 
-Resamples draw patients, with all their images, and runs, one unit fewer than there is (see :mod:`cxrlib.metrics.inference`). The
-same seed draws the same patients and runs for every initialisation, so differences of draws are paired.
+Intervals are those of :mod:`cxrlib.metrics.two_way`. Only sensitivity at equal specificity is resampled: its threshold is a
+quantile. The same seed draws the same patients and runs for every initialisation, so differences of draws are paired.
 
 Source: Guo et al. 2017 (temperature).
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,9 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from cxrlib.metrics import two_way
+from cxrlib.metrics.auc import newcombe_auc
 from cxrlib.metrics.classifier import calibration, fit_temperature, wilson
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import bootstrap_p
+from cxrlib.metrics.inference import share_over_seeds
 
 METRICS = ("accuracy", "sensitivity", "ppv", "specificity", "npv", "auc")
 
@@ -48,96 +49,66 @@ class Drawn(NamedTuple):
         draws = self.draws[:, index] - other.draws[:, index]
         if not np.isfinite(draws).any():  # nothing can be told
             return Estimate(self.value[index] - other.value[index], p_value=1.0)
-        return Estimate(self.value[index] - other.value[index], *np.nanquantile(draws, [0.025, 0.975]), bootstrap_p(draws))
+        p_value = 2 * (1 + float(min(np.sum(draws <= 0), np.sum(draws >= 0)))) / (1 + draws.size)
+        return Estimate(self.value[index] - other.value[index], *np.nanquantile(draws, [0.025, 0.975]), min(1.0, p_value))
 
 
-def drawn_images(labels: np.ndarray, members: list[np.ndarray], random: np.random.Generator) -> np.ndarray | None:
-    """Images of one draw of patients, one fewer than there are; drawn again if a class of ``labels`` is lacking.
+def contributions(data: Scores, metric: str, threshold: float = 0.5) -> np.ndarray:
+    """Contributions (runs, patients) to one of ``METRICS``, whose mean is the mean over runs; see :mod:`cxrlib.metrics.two_way`.
 
-    Returns:
-        Positions; None where no draw holds both classes, as with a single patient of each.
+    An image is positive if its probability is greater than ``threshold``. A run without a ratio is a row of NaN.
     """
-    classes, size = len(np.unique(labels)), max(len(members) - 1, 1)
-    if classes > size and all(len(np.unique(labels[images])) < classes for images in members):
-        return None
-    while True:
-        images = np.concatenate([members[code] for code in random.integers(len(members), size=size)])
-        if len(np.unique(labels[images])) == classes:
-            return images
+    if metric == "auc":
+        return two_way.area(data.logits, data.labels, data.patients)
+    positive, called = data.labels == 1, data.logits > logit_of(threshold)
+    every = np.ones_like(called)
+    above, below = {
+        "accuracy": (called == positive, every), "sensitivity": (called & positive, every & positive), "ppv": (called & positive, called),
+        "specificity": (~called & ~positive, every & ~positive), "npv": (~called & ~positive, ~called),
+    }[metric]  # fmt: skip
+    return two_way.ratio(above, below, data.patients)
+
+
+def performance_of(data: Scores, threshold: float = 0.5) -> dict[str, Estimate]:
+    """A row of Table 1 over seeds, NaN where no run has a ratio.
+
+    A ratio that is 1, or 0, in every run does not vary: it gets Wilson's interval for the number of patients, an AUC
+    Newcombe's.
+    """
+    row = {}
+    for name in METRICS:
+        found = two_way.analyse(contributions(data, name, threshold), bounded=True)
+        if found.error == 0 and found.value in (0, 1):
+            count = patients_behind(data, name)
+            ill = patients_behind(data, "sensitivity")
+            row[name] = wilson(count * round(found.value), count) if name != "auc" else Estimate(found.value, *newcombe_auc(found.value, ill, count - ill, 0.95))
+        else:
+            row[name] = found.estimate()
+    return row
 
 
 def resampled(data: Scores, statistic: Callable, resamples: int = 4000, seed: int = 0) -> Drawn:
-    """What ``statistic(logits, labels)`` gives over resampled patients and runs.
+    """What ``statistic(logits, labels)`` gives over resampled patients and runs, for what no formula covers, such as a quantile.
 
-    A resample that lacks a class is drawn again, unless all images lack it. With one patient of each class there is none,
-    and all draws are NaN.
+    One patient and one run fewer is drawn than there is, because drawing n of n understates the variance by (n - 1) / n,
+    which matters for three runs (Rao & Wu 1988, Journal of the American Statistical Association 83, 231). A resample that
+    lacks a class is drawn again, unless all images lack it. With one patient of each class there is none, and all draws are
+    NaN.
     """
-    members, value = images_by_patient(data.patients), np.atleast_1d(statistic(data.logits, data.labels))
-    random, count, runs = np.random.default_rng(seed), len(members), len(data.logits)
+    members, value = _images_by_patient(data.patients), np.atleast_1d(statistic(data.logits, data.labels))
+    random, runs, size = np.random.default_rng(seed), len(data.logits), max(len(members) - 1, 1)
     classes, drawn = len(np.unique(data.labels)), []
-    if drawn_images(data.labels, members, np.random.default_rng(seed)) is None:
+    if classes > size and all(len(np.unique(data.labels[images])) < classes for images in members):
         return Drawn(value, np.full((resamples, value.size), np.nan))
     while len(drawn) < resamples:
-        images = np.concatenate([members[code] for code in random.integers(count, size=max(count - 1, 1))])
+        images = np.concatenate([members[code] for code in random.integers(len(members), size=size)])
         chosen = random.integers(runs, size=max(runs - 1, 1))
         if len(np.unique(data.labels[images])) == classes:
             drawn.append(np.atleast_1d(statistic(data.logits[chosen][..., images], data.labels[images])))
     return Drawn(value, np.stack(drawn))
 
 
-def mean_metrics(logits: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """The six metrics of Table 1, in the order of ``METRICS``, as means over runs; a run without a ratio is left out."""
-    positive = labels == 1
-    called = logits > logit_of(threshold)
-    tp, fp = called[:, positive].sum(axis=1), called[:, ~positive].sum(axis=1)
-    ones, zeros = positive.sum(), (~positive).sum()
-    tn, fn = zeros - fp, ones - tp
-    with np.errstate(invalid="ignore"):
-        ratios = [(tp + tn) / (ones + zeros), tp / ones, tp / (tp + fp), tn / zeros, tn / (tn + fn)]
-    ratios.append(rank_auc(logits, labels))
-    return np.array([np.nanmean(ratio) if np.isfinite(ratio).any() else np.nan for ratio in ratios])
-
-
-def rank_auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """AUC over the last axis of scores (..., images), ties counted half; NaN unless both classes occur."""
-    from scipy.stats import rankdata
-
-    positive = labels == 1
-    ones, zeros = positive.sum(), (~positive).sum()
-    if not ones or not zeros:
-        return np.full(scores.shape[:-1], np.nan)
-    ranks = rankdata(scores, axis=-1)[..., positive].sum(axis=-1)
-    return (ranks - ones * (ones + 1) / 2) / (ones * zeros)
-
-
-def drawn_of(data: Scores, threshold: float, resamples: int) -> Drawn:
-    return _drawn_metrics(data.logits.shape, data.logits.tobytes(), tuple(data.labels.tolist()), tuple(data.patients.tolist()), threshold, resamples)
-
-
-@functools.lru_cache(maxsize=32)
-def _drawn_metrics(shape: tuple[int, int], logits: bytes, labels: tuple, patients: tuple, threshold: float, resamples: int) -> Drawn:
-    data = Scores(np.frombuffer(logits).reshape(shape), np.array(labels), np.array(patients))
-    return resampled(data, lambda logits, labels: mean_metrics(logits, labels, threshold), resamples)
-
-
-def performance_of(data: Scores, threshold: float = 0.5, resamples: int = 4000) -> dict[str, Estimate]:
-    """A row of Table 1 over seeds, NaN where no run has a ratio.
-
-    A ratio that is 1, or 0, in every run gets Wilson's interval for the number of patients, as its draws do not vary. With
-    one patient of each class nothing can be drawn, and what lies between 0 and 1 has no interval.
-    """
-    drawn = drawn_of(data, threshold, resamples)
-    row = {}
-    for number, name in enumerate(METRICS):
-        estimate = drawn.estimate(number)
-        if (estimate.low == estimate.high or np.isnan(estimate.low)) and estimate in (0, 1) and name != "auc":
-            patients = patients_behind(data, name)
-            estimate = wilson(round(estimate * patients), patients)
-        row[name] = estimate
-    return row
-
-
-def images_by_patient(patients: np.ndarray) -> list[np.ndarray]:
+def _images_by_patient(patients: np.ndarray) -> list[np.ndarray]:
     """Positions of the images of each patient."""
     _, codes = np.unique(patients, return_inverse=True)
     return [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
@@ -185,6 +156,27 @@ def cross_fitted(data: Scores, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     half = halves(data.labels, data.patients, seed)
     fitted = np.array([[fit_temperature(run[half == h], data.labels[half == h]) for h in (0, 1)] for run in data.logits])
     return data.logits / fitted[:, 1 - half], fitted
+
+
+def reliability(data: Scores, bins: int = 5) -> pd.DataFrame:
+    """Observed share of positives by predicted probability, over all runs, in bins of equal width that hold images.
+
+    The interval is over patients and runs: pooling five runs of 200 images as 1,000 independent images would make it about
+    half as wide. A share of 0 or 1 has Wilson's interval for the number of patients in the bin.
+
+    Returns:
+        Columns predicted (mean probability in the bin), observed, low, high, images (over all runs).
+    """
+    probability = 1 / (1 + np.exp(-data.logits))
+    member = np.minimum((probability * bins).astype(int), bins - 1)
+    rows = []
+    for number in range(bins):
+        inside = member == number
+        if inside.any():
+            values = np.where(inside, data.labels == 1, np.nan)
+            observed = share_over_seeds(values, data.patients)
+            rows.append((probability[inside].mean(), float(observed), observed.low, observed.high, int(inside.sum())))
+    return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "images"])
 
 
 def calibration_errors(logits: np.ndarray, labels: np.ndarray, bins: int = 5) -> pd.DataFrame:

@@ -7,6 +7,7 @@ be drawn, and what it lacks is counted.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pandas as pd
 
 from cxrlib.config import RunConfig
 from cxrlib.experiment.record import Record, read_table
-from cxrlib.study.parameters import STUDIES, DataSize, Performance, Profile, Sensitivity
+from cxrlib.study.parameters import STUDIES, DataSize, GradCam, Performance, Profile, Sensitivity
+from cxrlib.study.parts import upstream
 from cxrlib.study.plan import PlannedRun, profile_runs
 
 SENSITIVITY, PERFORMANCE, DATA_SIZE = "02_hyperparameter_sensitivity", "03_test_performance", "04_data_size"
@@ -46,7 +48,7 @@ class Design:
         single = Performance.parse(loaded.parameters(PERFORMANCE))
         few = DataSize.parse(loaded.parameters(DATA_SIZE))
         return cls(
-            inits=single.inits,
+            inits=tuple(dict.fromkeys(map(upstream, single.inits))),
             resolutions=tuple(sorted(grid.resolutions)),
             schedules=tuple(sorted(grid.schedules, key=lambda schedule: schedule[-1])),
             mixups=grid.mixups,
@@ -54,6 +56,27 @@ class Design:
             resolution=(single.resize, single.crop),
             schedule=single.schedule,
             mixup=single.mixup,
+        )
+
+    @classmethod
+    def of_notebook(cls, parameters: Sensitivity | Performance | DataSize | GradCam, inits: Sequence[str]) -> Design:
+        """The design of one notebook that trains: axes that it does not vary have one value, sizes none.
+
+        Args:
+            inits: upstream sets as recorded, from least to most.
+        """
+        resolutions = getattr(parameters, "resolutions", None) or ((parameters.resize, parameters.crop),)
+        schedules = getattr(parameters, "schedules", None) or (parameters.schedule,)
+        mixups = getattr(parameters, "mixups", None) or (parameters.mixup,)
+        return cls(
+            inits=tuple(inits),
+            resolutions=tuple(sorted(resolutions)),
+            schedules=tuple(sorted(schedules, key=lambda schedule: schedule[-1])),
+            mixups=tuple(mixups),
+            sizes=tuple(sorted(getattr(parameters, "sizes", ()))),
+            resolution=max(resolutions),
+            schedule=max(schedules, key=lambda schedule: schedule[-1]),
+            mixup=mixups[-1],
         )
 
 
@@ -94,10 +117,10 @@ class Recorded:
         return {row.study: (row.recorded, row.planned) for row in self.counts().itertuples()}
 
     def by_init(self, notebook: str) -> dict[str, list[Record]]:
-        """The records of one notebook by initialisation, in the order of the profile."""
+        """The records of one notebook by upstream set, in the order of the profile."""
         records = self.of(notebook)
-        names = dict.fromkeys(record.initialisation["name"] for record in records)
-        return {name: [r for r in records if r.initialisation["name"] == name] for name in names}
+        names = dict.fromkeys(upstream(record.initialisation["name"]) for record in records)
+        return {name: [r for r in records if upstream(r.initialisation["name"]) == name] for name in names}
 
     def data_name(self) -> str:
         """Name of the data set of the records; 'no records' if there are none."""

@@ -1,41 +1,129 @@
-"""The comparisons behind the paper's claims: differences over records, paired over seeds and test images.
+"""The comparisons behind the parts of the paper's claims, over records: which runs, and what is measured on them.
 
-Each is expected above zero. What they say of a claim is decided in :mod:`cxrlib.study.verdicts`.
+What they say of a claim is decided in :mod:`cxrlib.study.verdicts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from cxrlib.experiment.record import Record
+from cxrlib.metrics import operating, two_way
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import difference_over_seeds
-from cxrlib.metrics.operating import METRICS
+from cxrlib.metrics.two_way import Measured
+from cxrlib.study import paper
 from cxrlib.study.committed import Design
-from cxrlib.study.pairs import correctness, mean_interval, setting
-from cxrlib.study.thresholds import drawn_metrics, performance
-
-MARGIN = 0.01
-"""AUCs closer than this count as the same. The paper's differ by 0.1 point; a test set of 200 patients cannot show so little."""
+from cxrlib.study.pairs import correctness, pretrainings, seeds_of, setting
+from cxrlib.study.parts import PARTS, Part, named
+from cxrlib.study.thresholds import performance, scores_of
 
 
 @dataclass(frozen=True)
-class Part:
-    """One comparison of a claim, expected above zero; ``difference`` is None while its runs are missing.
-
-    Attributes:
-        p_same: of the two one-sided tests that the difference lies within the margin, for a part that says "the same".
-        settled: a verdict that needs no test, such as one false positive against "none".
-    """
+class Arms:
+    """Two sides of a comparison by the values of their axes; ``worse`` is empty where a value is tested and no difference."""
 
     name: str
-    difference: Estimate | None
+    better: dict
+    worse: dict
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison of a part of a claim.
+
+    Attributes:
+        measured: None while its runs are missing, or if they cannot tell.
+        pairs: pairs of runs, or runs.
+        settled: a word that needs no interval, such as one false positive against "none"; ``value`` is then what is shown.
+        cannot: why these runs can never tell, such as one seed for a spread over seeds.
+    """
+
+    part: Part
+    name: str
+    measured: Measured | None = None
     pairs: int = 0
-    p_same: float | None = None
     settled: str = ""
+    value: Estimate | None = None
+    cannot: str = ""
+
+
+def _upstreams(steps: Iterable[tuple[str, str]]) -> list[Arms]:
+    return [Arms(f"{named(b)} against {named(a)}", {"init": b}, {"init": a}) for a, b in steps]
+
+
+def _lengthening(design: Design, number: int) -> list[Arms]:
+    """The first or second lengthening of the schedule."""
+    return [
+        Arms(f"{b[-1]:,} steps against {a[-1]:,} steps", {"schedule": b}, {"schedule": a})
+        for place, (a, b) in enumerate(pairwise(design.schedules)) if place == number
+    ]  # fmt: skip
+
+
+def _on(design: Design) -> str | None:
+    """The kind of mixup that a design compares with none."""
+    return next((name for name in design.mixups if name != "off"), None) if "off" in design.mixups else None
+
+
+def _pretrained(design: Design) -> list[tuple[str, str]]:
+    return [(design.inits[0], init) for init in design.inits[1:]]
+
+
+CONTRASTS: dict[str, Callable[[Design], list[Arms]]] = {
+    "next upstream": lambda d: _upstreams(pairwise(d.inits)),
+    "largest upstream": lambda d: _upstreams(_pretrained(d)[-1:]),
+    "every pair": lambda d: _upstreams([*pairwise(d.inits), *([(d.inits[0], d.inits[-1])] if len(d.inits) > 2 else [])]),
+    "pretrained": lambda d: [Arms(f"{named(a)} less {named(b)}", {"init": b}, {"init": a}) for a, b in _pretrained(d)],
+    "every upstream": lambda d: [Arms(named(init), {"init": init}, {}) for init in d.inits],
+    "next resolution": lambda d: [Arms(f"{b[1]} px against {a[1]} px", {"resolution": b}, {"resolution": a}) for a, b in pairwise(d.resolutions)],
+    "first lengthening": lambda d: _lengthening(d, 0),
+    "second lengthening": lambda d: _lengthening(d, 1),
+    "bend": lambda d: [
+        Arms(f"gain up to {b[-1]:,} steps less the gain after", {"schedule": b}, {"schedule": a, "longer": c}) for a, b, c in [d.schedules[:3]] if len(d.schedules) > 2
+    ] if len(d.schedules) > 2 else [],
+    "mixup": lambda d: [Arms("mixup against none", {"mixup": on}, {"mixup": "off"}) for on in [_on(d)] if on],
+    "mixup less pretraining": lambda d: [
+        Arms(f"{named(a)} with mixup against {named(b)} without", {"mixup": on, "init": a}, {"mixup": "off", "init": b}) for on in [_on(d)] if on for a, b in _pretrained(d)
+    ],
+    "pretrained at every size": lambda d: [
+        Arms(f"{size} per class: {named(b)} against {named(a)}", {"init": b, "images_per_class": size}, {"init": a, "images_per_class": size})
+        for size in d.sizes for a, b in _pretrained(d)
+    ],
+    "64 per class": lambda d: [Arms("64 against 128 per class", {"images_per_class": 64}, {"images_per_class": 128})] if {64, 128} <= set(d.sizes) else [],
+    "COVID-Net": lambda d: [Arms("512 per class against COVID-Net", {}, {})],
+    "positive less negative": lambda d: [Arms("heat on the chest, positive less negative", {"heat": "chest"}, {})],
+    "negative less positive": lambda d: [Arms("heat on the edges, negative less positive", {"heat": "edges"}, {})],
+    "called alike": lambda d: [Arms(f"the same among images called {name}", {"heat": f"called {name}"}, {}) for name in ("negative", "positive")],
+}  # fmt: skip
+"""What a part compares, for a design: a name and the values on both sides. No entry where the design has one value."""
+
+SHOWN = {"sensitivity": "sensitivity, ", "npv": "NPV, ", "auc": "AUC, ", "change": "change between evaluations, ", "false positives": "negative images, "}
+"""What stands before the names of comparisons that are not of accuracy."""
+
+
+def design_of_paper() -> Design:
+    """The axes of the paper's own experiments."""
+    grid = paper.FIGURE_4
+    return Design(grid.inits, grid.resolutions, grid.schedules, ("off", "beta"), paper.DATA_SIZES, paper.CHOSEN_RESOLUTION, paper.CHOSEN_SCHEDULE, "beta")
+
+
+def planned(design: Design, claims: Iterable[int] | None = None) -> list[tuple[Part, Arms | None]]:
+    """Every comparison of every part, in order; None for a part of which the design has one value only."""
+    wanted = [part for part in PARTS if claims is None or part.claim in claims]
+    return [(part, arms and replace(arms, name=f"{SHOWN.get(part.measure, '')}{arms.name}")) for part in wanted for arms in CONTRASTS[part.contrast](design) or [None]]
+
+
+def family_size(design: Design) -> int:
+    """Comparisons that intervals are adjusted for: all that the paper's own design gives, or this one if it gives more.
+
+    It does not depend on what is recorded, on other pages or on results.
+    """
+    return max(
+        sum(arms is not None and part.runs != "none" and part.measure != "false positives" for part, arms in planned(either)) for either in (design, design_of_paper())
+    )
 
 
 def pairs(records: Iterable[Record], better: dict, worse: dict) -> tuple[list[Record], list[Record]]:
@@ -50,74 +138,45 @@ def pairs(records: Iterable[Record], better: dict, worse: dict) -> tuple[list[Re
     return [arms[0][key] for key in shared], [arms[1][key] for key in shared]
 
 
-def gain(name: str, records: list[Record], better: dict, worse: dict, threshold: float, positive: bool | None = None) -> Part:
-    """Accuracy with the values ``better`` minus that with ``worse``, paired; ``positive`` as in :func:`cxrlib.study.pairs.correctness`."""
-    first, second = pairs(records, better, worse)
+def contributions(records: list[Record], measure: str, threshold: float) -> np.ndarray:
+    """Contributions (seeds, patients) to a metric of Table 1, averaged over the settings of each seed, in the order of the seeds."""
+    values = operating.contributions(scores_of([record.table() for record in records]), measure, threshold)
+    return two_way.over_seeds(values, seeds_of(records))
+
+
+def measure(records: list[Record], arms: Arms, metric: str, threshold: float) -> tuple[Measured | None, int]:
+    """A metric of Table 1, ``better`` less ``worse`` or alone, and how many pairs of runs, or runs, there are."""
+    if not arms.worse:
+        chosen = [record for record in records if all(setting(record)[name] == value for name, value in arms.better.items())]
+        return (two_way.analyse(contributions(chosen, metric, threshold), pretrainings(chosen), bounded=True) if chosen else None), len(chosen)
+    longer = arms.worse.get("longer")
+    first, second = pairs(records, arms.better, {name: value for name, value in arms.worse.items() if name != "longer"})
+    if longer is not None:  # twice the middle less both ends: the bend of three schedules
+        third = dict(zip(map(_but_schedule, first), pairs(records, arms.better, {"schedule": longer})[1], strict=False))
+        kept = [place for place, record in enumerate(first) if _but_schedule(record) in third]
+        first, second = ([arm[place] for place in kept] for arm in (first, second))
+        third = [third[_but_schedule(record)] for record in first]
     if not first:
-        return Part(name, None)
-    (a, patients), (b, _) = (correctness(arm, threshold, positive) for arm in (first, second))
-    return Part(name, difference_over_seeds(a, b, patients), len(first))
-
-
-def bend(name: str, records: list[Record], schedules: tuple, threshold: float) -> Part:
-    """Whether the first lengthening of the schedule gains more than the second: the difference of two paired differences."""
-    arms = [pairs(records, {"schedule": schedules[1]}, {"schedule": other}) for other in (schedules[0], schedules[2])]
-    both = {_but_schedule(r) for r in arms[0][0]} & {_but_schedule(r) for r in arms[1][0]}
-    if not both:
-        return Part(name, None)
-    (middle, short), (again, long) = ([[r for r in arm if _but_schedule(r) in both] for arm in pair] for pair in arms)
-    order = {_but_schedule(record): place for place, record in enumerate(middle)}
-    again, long = (sorted(arm, key=lambda r: order[_but_schedule(r)]) for arm in (again, long))
-    # Each image twice, so that the mean of the rows is half of (middle - short) + (middle - long).
-    a, b = (np.hstack([correctness(arm, threshold)[0] for arm in two]) for two in ((middle, again), (short, long)))
-    patients = np.tile(correctness(middle, threshold)[1], 2)
-    half = difference_over_seeds(a, b, patients)
-    return Part(name, Estimate(2 * half, 2 * half.low, 2 * half.high, half.p_value), len(middle))
+        return None, 0
+    found = contributions(first, metric, threshold) - contributions(second, metric, threshold)
+    if longer is not None:
+        found = found + contributions(first, metric, threshold) - contributions(third, metric, threshold)
+    return two_way.analyse(found, pretrainings(first, second)), len(first)
 
 
 def _but_schedule(record: Record) -> tuple:
     return tuple((name, value) for name, value in setting(record).items() if name != "schedule")
 
 
-def metric_gain(name: str, records: list[Record], better: str, worse: str, metric: str, threshold: float, resamples: int, margin: float = 0) -> Part:
-    """Difference of a metric of Table 1 between two initialisations, paired by resampling; with ``margin`` also a test of sameness."""
-    first, second = pairs(records, {"init": better}, {"init": worse})
-    if not first:
-        return Part(name, None)
-    a, b = (drawn_metrics(arm, threshold, resamples) for arm in (first, second))
-    column = METRICS.index(metric)
-    if not margin:
-        return Part(name, a.minus(b, column), len(first))
-    gaps = (a.draws - b.draws)[:, column]
-    outside = max(np.sum(gaps >= margin), np.sum(gaps <= -margin))
-    return Part(name, a.minus(b, column), len(first), p_same=min(1.0, 2 * (1 + float(outside)) / (1 + gaps.size)))
-
-
-def no_false_positives(name: str, by_init: list[list[Record]], threshold: float, resamples: int) -> Part:
-    """Whether any negative image was called positive by any run: one is enough to settle it."""
-    if not all(by_init):
-        return Part(name, None)
-    wrong = sum(int((~correctness(runs, threshold, positive=False)[0]).sum()) for runs in by_init)
-    worst = min((performance(runs, threshold, resamples)["specificity"] for runs in by_init), key=float)
-    return Part(name, worst, sum(map(len, by_init)), settled="contradicted" if wrong else "holds")
-
-
-def calm(name: str, records: list[Record], better: str, worse: str) -> Part:
-    """Mean change of test accuracy between evaluations in the first half of training: that of ``worse`` less that of ``better``.
-
-    Student's t over seeds; needs two.
-    """
-    from scipy.stats import ttest_1samp
-
-    first, second = pairs(records, {"init": better}, {"init": worse})
+def calmness(records: list[Record], arms: Arms) -> tuple[Measured | None, int]:
+    """Mean change of test accuracy between evaluations in the first half of training: ``worse`` less ``better``; t over seeds."""
+    first, second = pairs(records, arms.better, arms.worse)
     if len(first) < 2:
-        return Part(name, None)
+        return None, len(first)
     gaps = np.array([_swing(b) - _swing(a) for a, b in zip(first, second, strict=True)])
     if not np.isfinite(gaps).all():
-        return Part(name, None)
-    found = mean_interval(gaps)
-    p_value = float(ttest_1samp(gaps, 0).pvalue) if np.ptp(gaps) else float(gaps[0] == 0)
-    return Part(name, Estimate(found, found.low, found.high, p_value), len(first))
+        return None, len(first)
+    return Measured(float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(len(gaps))), len(gaps) - 1), len(first)
 
 
 def _swing(record: Record) -> float:
@@ -125,42 +184,68 @@ def _swing(record: Record) -> float:
     return float(curve.loc[curve["step"] <= record.config["schedule"][-1] / 2, "test_accuracy"].diff().abs().mean())
 
 
-def parts(records: list[Record], design: Design, threshold: float = 0.5, resamples: int = 4000) -> dict[int, list[Part]]:
-    """The comparisons behind claims 1 to 8, expected above zero unless they say 'the same' or are settled."""
+def compared(
+    records: list[Record], design: Design, threshold: float = 0.5, heat: Mapping[str, np.ndarray] | None = None, claims: Iterable[int] | None = None
+) -> list[Compared]:
+    """Every comparison of every part of the claims.
+
+    Args:
+        records: runs of one data set; those that no part asks for do no harm.
+        heat: contributions to differences in Grad-CAM's heat, of :func:`cxrlib.study.pages.heat.differences`, for claim 9.
+        claims: numbers of the claims; all nine by default.
+    """
     full = [r for r in records if r.config["images_per_class"] is None]
     chosen = {"resolution": design.resolution, "schedule": design.schedule, "mixup": design.mixup}
-    single = [r for r in full if all(setting(r)[name] == value for name, value in chosen.items())]
-    few = [r for r in records if r.config["images_per_class"] is not None]
-    inits, least, most = design.inits, design.inits[0], design.inits[-1]
-    steps = list(zip(inits[1:], inits[:-1], strict=True))
-
-    def named(axis: str, b: object, a: object, text) -> Part:
-        return gain(f"{text(b)} against {text(a)}", full, {axis: b}, {axis: a}, threshold)
-
-    found = {number: [] for number in range(1, 9)}
-    found[1] = [gain(f"{b} against {a}", single, {"init": b}, {"init": a}, threshold) for b, a in steps]
-    found[2] = [named("resolution", b, a, lambda pair: f"{pair[1]} px") for a, b in zip(design.resolutions, design.resolutions[1:])]
-    lengths = design.schedules
-    if len(lengths) > 1:
-        found[3] = [named("schedule", lengths[1], lengths[0], lambda schedule: f"{schedule[-1]} steps")]
-    if len(lengths) > 2:
-        found[3].append(bend(f"gain up to {lengths[1][-1]} steps less the gain after", full, lengths, threshold))
-    on = next((name for name in design.mixups if name != "off"), None)
-    if on and "off" in design.mixups:
-        found[4] = [gain("mixup against none", full, {"mixup": on}, {"mixup": "off"}, threshold)]
-        better, worse = {"mixup": on, "init": least}, {"mixup": "off", "init": most}
-        found[4].append(gain(f"{least} with mixup against {most} without", full, better, worse, threshold))
-    if steps:
-        against = f"{most} against {least}"
-        found[5] = [no_false_positives("lowest specificity", [[r for r in single if setting(r)["init"] == name] for name in inits], threshold, resamples)]
-        found[5].append(gain(f"sensitivity, {against}", single, {"init": most}, {"init": least}, threshold, positive=True))
-        found[5].append(metric_gain(f"NPV, {against}", single, most, least, "npv", threshold, resamples))
-        found[6] = [metric_gain(f"AUC, {b} against {a}", single, b, a, "auc", threshold, resamples, MARGIN) for b, a in [*steps, (most, least)][: len(inits)]]
-        found[7] = [calm(f"swing of {least} less that of {name}", single, name, least) for name in inits[1:]]
-        found[8] = [
-            gain(f"{size} per class", few, {"init": most, "images_per_class": size}, {"init": least, "images_per_class": size}, threshold)
-            for size in design.sizes
-        ]
-    if {64, 128} <= set(design.sizes):
-        found[8].append(gain("64 against 128 per class", few, {"images_per_class": 64}, {"images_per_class": 128}, threshold))
+    runs = {"grid": full, "few": [r for r in records if r.config["images_per_class"] is not None], "none": []}
+    runs["setting"] = [r for r in full if all(setting(r)[name] == value for name, value in chosen.items())]
+    found = []
+    for part, arms in planned(design, claims):
+        if part.runs == "none" or arms is None:
+            found.append(Compared(part, arms.name if arms else part.says, cannot=part.note if part.runs == "none" else "these runs have one value of this axis"))
+        elif part.measure == "false positives":
+            found.append(_false_positives(part, arms, runs["setting"], threshold))
+        elif part.runs == "heat":
+            values = (heat or {}).get(arms.better["heat"])
+            found.append(Compared(part, arms.name) if values is None else Compared(part, arms.name, two_way.analyse(values), len(values)))
+        elif part.measure == "change":
+            measured, count = calmness(runs["setting"], arms)
+            found.append(Compared(part, arms.name, measured, count, cannot="too few evaluations or seeds" if measured is None and count else ""))
+        else:
+            found.append(Compared(part, arms.name, *measure(runs[part.runs], arms, part.measure, threshold)))
     return found
+
+
+def _false_positives(part: Part, arms: Arms, records: list[Record], threshold: float) -> Compared:
+    """Whether any negative image was called positive by any run: one is enough to settle it."""
+    chosen = [record for record in records if setting(record)["init"] == arms.better["init"]]
+    if not chosen:
+        return Compared(part, arms.name)
+    wrong = int((~correctness(chosen, threshold, positive=False)[0]).sum())
+    return Compared(part, arms.name, None, len(chosen), "contradicted" if wrong else "holds", performance(chosen, threshold)["specificity"])
+
+
+def against(found: Mapping[str, list[Record]], reference: str, threshold: float = 0.5) -> dict[str, dict[str, Estimate]]:
+    """Accuracy and AUC of each group of runs less those of a reference, over the seeds that both have.
+
+    Intervals and p-values are adjusted for the number of groups (Bonferroni), so that all hold at once.
+
+    Args:
+        found: runs by name, those of the reference among them.
+
+    Returns:
+        By name 'accuracy' and 'AUC'; groups without a seed of the reference are left out.
+    """
+    others = {record.config["seed"]: record for record in found.get(reference, [])}
+    arms = {}
+    for name, members in found.items():
+        shared = [(record, others[record.config["seed"]]) for record in members if record.config["seed"] in others]
+        if name != reference and shared:
+            arms[name] = [list(arm) for arm in zip(*shared, strict=True)]
+    answers: dict[str, dict[str, Estimate]] = {}
+    for name, (first, second) in arms.items():
+        for shown, metric in (("accuracy", "accuracy"), ("AUC", "auc")):
+            difference = contributions(first, metric, threshold) - contributions(second, metric, threshold)
+            estimate = two_way.analyse(difference, pretrainings(first, second)).estimate(1 - 0.05 / len(arms))
+            p_value = min(1.0, len(arms) * estimate.p_value)
+            answers.setdefault(name, {})[shown] = Estimate(estimate, estimate.low, estimate.high, p_value)
+    return answers

@@ -6,31 +6,24 @@ same setting and seed in both arms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import itertools
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 import pandas as pd
 
 from cxrlib.experiment.record import Record
+from cxrlib.metrics import inference, two_way
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import accuracy_over_seeds, difference_over_seeds, verdict
-from cxrlib.metrics.operating import Scores, rank_auc, resampled
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What our evidence says of a claim of the paper: a short result with its interval, and a verdict."""
-
-    result: str
-    verdict: str
+from cxrlib.metrics.inference import accuracy_over_seeds
+from cxrlib.study.parts import upstream
 
 
 def setting(record: Record) -> dict:
-    """The axes along which records of a study differ, with the initialisation by its short name."""
+    """The axes along which records of a study differ, with the initialisation by the short name of its upstream set."""
     config = record.config
     return {
-        "init": record.initialisation["name"],
+        "init": upstream(record.initialisation["name"]),
         "resolution": (config["resize"], config["crop"]),
         "schedule": tuple(config["schedule"]),
         "mixup": config["mixup"],
@@ -70,7 +63,7 @@ def cells(records: list[Record], by: list[str], threshold: float = 0.5) -> pd.Da
         groups.setdefault(tuple(axes[name] for name in by), []).append(record)
     rows = []
     for values, members in groups.items():
-        estimate = accuracy_over_seeds(*correctness(members, threshold))
+        estimate = accuracy_over_seeds(*correctness(members, threshold), seeds=seeds_of(members))
         rows.append(dict(zip(by, values, strict=True)) | {"accuracy": estimate, "runs": len(members)})
     # As objects: pandas would turn an Estimate into a bare float, and the interval would be gone.
     return pd.DataFrame(rows, dtype=object)
@@ -91,9 +84,17 @@ def effect(records: list[Record], axis: str, better: object, worse: object, thre
     shared = [key for key in arms[0] if key in arms[1]]
     if not shared:
         raise ValueError(f"no two records differ in {axis} only, {better} against {worse}")
-    first, patients = correctness([arms[0][key] for key in shared], threshold, positive)
-    second, _ = correctness([arms[1][key] for key in shared], threshold, positive)
-    return difference_over_seeds(first, second, patients)
+    first, second = ([arm[key] for key in shared] for arm in arms)
+    return compare(first, second, threshold, positive).estimate()
+
+
+def compare(first: list[Record], second: list[Record], threshold: float = 0.5, positive: bool | None = None) -> two_way.Measured:
+    """Accuracy of ``first`` minus that of ``second``: the same settings and seeds in the same order, on the same images.
+
+    Settings are averaged within a seed, and seeds that started from the same pretrained weights are nested in them.
+    """
+    (a, patients), (b, _) = (correctness(arm, threshold, positive) for arm in (first, second))
+    return inference.compare_correct(a, b, patients, seeds_of(first), pretrainings(first, second))
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Estimate:
@@ -108,59 +109,46 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
-def mean_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Estimate:
-    """Mean of ``first`` minus mean of ``second``, independent samples without NaN, with a bootstrap interval."""
-    from scipy import stats
-
-    first, second = (values[np.isfinite(values)] for values in (np.asarray(first), np.asarray(second)))
-    if min(len(first), len(second)) < 2:
-        return Estimate(float(first.mean() - second.mean()) if len(first) and len(second) else np.nan)
-
-    def statistic(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-        return a.mean(axis=axis) - b.mean(axis=axis)
-
-    result = stats.bootstrap((first, second), statistic, n_resamples=2000, method="percentile", rng=np.random.default_rng(seed))
-    return Estimate(first.mean() - second.mean(), *result.confidence_interval)
-
-
-def auc_difference(first: list[Record], second: list[Record], resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Mean AUC of ``first`` minus that of ``second``, with a percentile interval over resampled patients and seeds.
+def auc_difference(first: list[Record], second: list[Record]) -> Estimate:
+    """Mean AUC of ``first`` minus that of ``second``, in [-1, 1], with its interval over patients and seeds.
 
     Args:
-        first, second: runs of the same seeds, in the same order, on the same test images.
-
-    Returns:
-        Difference in [-1, 1]; NaN if the test set lacks a class.
+        first, second: runs of the same settings and seeds, in the same order, on the same test images.
     """
-    table = first[0].table()
-    scores = np.stack([[record.table()["logit"].to_numpy(float) for record in arm] for arm in (first, second)])
-    return auc_contrast(scores, table["label"].to_numpy(), table["patient_id"].to_numpy(), (1, -1), resamples, seed)
+    a, b = (area_of(arm) for arm in (first, second))
+    return two_way.analyse(two_way.over_seeds(a - b, seeds_of(first)), pretrainings(first, second)).estimate()
 
 
-def auc_over_seeds(records: list[Record], resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Mean AUC of runs that differ in their seed, with a percentile interval over resampled patients and seeds."""
+def auc_over_seeds(records: list[Record]) -> Estimate:
+    """Mean AUC of runs that differ in their seed, with its interval over patients and seeds; NaN if the test set lacks a class."""
     table = records[0].table()
-    scores = np.stack([[record.table()["logit"].to_numpy(float) for record in records]])
-    return auc_contrast(scores, table["label"].to_numpy(), table["patient_id"].to_numpy(), (1,), resamples, seed)
+    return inference.auc_over_seeds(_logits(records), table["label"].to_numpy(), table["patient_id"].to_numpy())
 
 
-def auc_contrast(
-    scores: np.ndarray, labels: np.ndarray, patients: np.ndarray, contrast: tuple[int, ...], resamples: int = 1000, seed: int = 0
-) -> Estimate:
-    """A weighted sum of mean AUCs with a 95 % percentile interval over resampled patients and runs.
+def area_of(records: list[Record]) -> np.ndarray:
+    """Contributions (runs, patients) to the AUC of runs on the same test images, in the order given."""
+    table = records[0].table()
+    return two_way.area(_logits(records), table["label"].to_numpy(), table["patient_id"].to_numpy())
 
-    Drawn as in :func:`cxrlib.metrics.operating.resampled`; NaN unless both classes occur.
 
-    Args:
-        scores: shape (arms, runs, images), any monotone score; the runs of all arms are paired.
-        labels: 0 or 1, shape (images,).
-        patients: identifiers, shape (images,).
-        contrast: a weight per arm, such as (1, -1).
+def _logits(records: list[Record]) -> np.ndarray:
+    return np.stack([record.table()["logit"].to_numpy(float) for record in records])
+
+
+def seeds_of(records: list[Record]) -> list[int]:
+    """The seed of each run."""
+    return [record.config["seed"] for record in records]
+
+
+def pretrainings(*arms: list[Record]) -> list[Hashable]:
+    """For each seed, in the order in which seeds first occur, which pretrained weights the runs of all arms started from.
+
+    Seeds that started from the same weights have the same label; see :func:`cxrlib.metrics.two_way.analyse`.
     """
-    def total(scores: np.ndarray, labels: np.ndarray) -> float:
-        return float(np.dot(contrast, rank_auc(scores, labels).mean(axis=0)))
-
-    return resampled(Scores(np.swapaxes(scores, 0, 1), labels, patients), total, resamples, seed).estimate()
+    found: dict[int, set] = {}
+    for record in itertools.chain(*arms):
+        found.setdefault(record.config["seed"], set()).add(record.initialisation.get("sha256"))
+    return [frozenset(weights) for weights in found.values()]
 
 
 def points(difference: Estimate) -> str:
@@ -170,26 +158,8 @@ def points(difference: Estimate) -> str:
     return f"{100 * difference:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
 
 
-def combine(parts: dict[str, Estimate], text: Callable[[Estimate], str] = points) -> Finding:
-    """A claim made of several differences, each expected above zero.
-
-    Holds if every part holds, holds partly if some do, is contradicted if none holds and one points clearly the other
-    way, and is otherwise not seen.
-    """
-    return Finding("; ".join(f"{name}: {text(part)}" for name, part in parts.items()), overall([verdict(part) for part in parts.values()]))
-
-
-def overall(verdicts: list[str]) -> str:
-    """The verdict on a claim from those on its parts, as :func:`combine` says."""
-    if all(v == "holds" for v in verdicts):
-        return "holds"
-    if "holds" in verdicts:
-        return "holds partly"
-    return "contradicted" if "contradicted" in verdicts else "not seen"
-
-
 def ordered_inits(records: list[Record], wanted: Iterable[str]) -> list[str]:
-    """Initialisation names as recorded, in the order in which the study named them (a path becomes its file name)."""
-    present = {record.initialisation["name"] for record in records}
-    names = [name if name in present else name.replace("\\", "/").rsplit("/", 1)[-1] for name in wanted]
-    return [name for name in names if name in present]
+    """Upstream sets as recorded, in the order in which the study named them (a path becomes its file name)."""
+    present = {setting(record)["init"] for record in records}
+    names = [upstream(name) if upstream(name) in present else name.replace("\\", "/").rsplit("/", 1)[-1] for name in wanted]
+    return [name for name in dict.fromkeys(names) if name in present]

@@ -68,11 +68,12 @@ class RealXrays(Parameters):
     cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks, image by image")
     lite: Path = Field(Path("results/quarter-lite.parquet"), description="table of records of a network with real ImageNet weights")
     validation: Path = Field(Path("results/quarter-validation.parquet"), description="table of runs of the grid that held out validation images")
+    coverage: Path = Field(Path("results/coverage.json"), description="how often intervals hold the truth, simulated on these patients")
     trials: Path = Field(Path("results/upstream.parquet"), description="table with the trials for the learning rate, which held some out too")
     profile: str = Field("quarter", description="profile whose runs the records answer")
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
     prevalences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.01, 0.05, 0.2, 0.5), min_length=1)
-    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval; a p-value is at least 2 in this many")
+    resamples: int = Field(4000, ge=100, description="bootstrap resamples of the intervals at equal specificity, which no formula gives")
 
 
 class Truth(Parameters):
@@ -187,7 +188,6 @@ class Shortcuts(Study, OneSetting):
     external: Path | None = Field(None, description="another folder of images, scored by the runs of this page")
     external_labels: Path | None = Field(None, description="folder with the label files of 'external', if not in it")
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater")
-    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
 
     def runs(self) -> list[RunConfig]:
         """Each region; each source left out, beside nothing left out with the same patients held out; two sources told apart.
@@ -213,7 +213,6 @@ class RelatedWork(Study, OneSetting):
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
     results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
     profile: str = Field("quarter", description="profile whose runs those records answer")
-    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
 
     @model_validator(mode="after")
     def _systems_exist(self) -> Self:

@@ -7,6 +7,7 @@ Connor 1987 (Biometrics 43, 207: images for a paired comparison); Cawley & Talbo
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from cxrlib.experiment.record import Record
-from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import difference_over_seeds
+from cxrlib.metrics.estimate import Estimate, normal_quantile
 from cxrlib.metrics.operating import halves
-from cxrlib.study.pairs import correctness, mean_interval, setting
+from cxrlib.study.pairs import compare, correctness, mean_interval, setting
 
 
 def _cells(records: list[Record]) -> dict[tuple, list[Record]]:
@@ -115,32 +115,32 @@ def by_validation(records: list[Record], axes: Sequence[str] = ("base_lr",), thr
 
 def _cost(chosen_on_test: list[Record], chosen_on_validation: list[Record], threshold: float) -> Estimate:
     """Paired difference in test accuracy over the same seeds; 0 if they are the same setting."""
-    (a, patients), (b, _) = (correctness(runs, threshold) for runs in (chosen_on_test, chosen_on_validation))
-    return difference_over_seeds(a, b, patients)
+    return compare(chosen_on_test, chosen_on_validation, threshold).estimate()
 
 
 class Agreement(NamedTuple):
-    """How validation and test accuracy go together over settings: Spearman's correlation of the means over seeds, with a
-    percentile interval over resampled settings, and validation less test accuracy, with Student's t interval over seeds."""
+    """How validation and test accuracy go together over settings: Spearman's correlation of the means over seeds, with the
+    interval of Bonett & Wright (2000, Psychometrika 65, 23) over settings, and validation less test accuracy, with Student's
+    t interval over seeds."""
 
     settings: int
     correlation: Estimate
     gap: Estimate
 
 
-def agreement(records: list[Record], threshold: float = 0.5, resamples: int = 2000) -> Agreement | None:
-    """Whether validation and test images order the settings alike; None with less than three settings that held out images."""
+def agreement(records: list[Record], threshold: float = 0.5) -> Agreement | None:
+    """Whether validation and test images order the settings alike; None with less than four settings that held out images."""
     from scipy.stats import spearmanr
 
     cells = _cells([record for record in records if record.config["validation_fraction"]])
-    if len(cells) < 3:
+    if len(cells) < 4:
         return None
     scored = np.array([[[_accuracy(r, split, threshold) for r in runs] for split in ("validation", "test")] for runs in cells.values()])
-    means, random = scored.mean(axis=2), np.random.default_rng(0)
-    samples = (means[random.integers(len(means), size=len(means))] for _ in range(resamples))
-    drawn = [spearmanr(*sample.T).statistic for sample in samples if np.ptp(sample, axis=0).all()]
-    correlation = Estimate(spearmanr(*means.T).statistic, *np.quantile(drawn, [0.025, 0.975]))
-    return Agreement(len(cells), correlation, mean_interval((scored[:, 0] - scored[:, 1]).mean(axis=0)))
+    rank = float(np.clip(spearmanr(*scored.mean(axis=2).T).statistic, -1, 1))
+    half = normal_quantile(0.95) * math.sqrt((1 + rank**2 / 2) / (len(cells) - 3))
+    with np.errstate(divide="ignore"):
+        ends = np.tanh(np.arctanh(rank) + np.array([-half, half]))
+    return Agreement(len(cells), Estimate(rank, *ends), mean_interval((scored[:, 0] - scored[:, 1]).mean(axis=0)))
 
 
 def _accuracy(record: Record, split: str, threshold: float) -> float:

@@ -1,8 +1,8 @@
 """Where the threshold falls: sensitivity at equal specificity, calibration, and predictive values at any prevalence.
 
-All over several runs (seeds) of one setting. Resamples draw patients, with all their images, and runs, one unit fewer
-than there is (see :mod:`cxrlib.metrics.inference`). The same seed draws the same patients and runs for every initialisation, so
-differences of draws are paired.
+All over several runs (seeds) of one setting, with the intervals of :mod:`cxrlib.metrics.two_way`. Only what has a threshold of its
+own in each run is resampled; the same seed draws the same patients and runs for every initialisation, so differences of
+draws are paired.
 
 Sources: Youden 1950 and Altman & Bland 1994 (predictive values depend on prevalence); Guo et al. 2017 (temperature).
 """
@@ -14,14 +14,13 @@ import pandas as pd
 from scipy.special import expit
 
 from cxrlib.experiment.record import Record
-from cxrlib.metrics.classifier import fit_temperature, ppv_npv_at_prevalence
+from cxrlib.metrics import two_way
+from cxrlib.metrics.classifier import fit_temperature, ppv_npv_at_prevalence, wilson
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.operating import (
-    METRICS,
-    Drawn,
     Scores,
+    contributions,
     cuts,
-    drawn_of,
     patients_behind,
     performance_of,
     resampled,
@@ -42,14 +41,9 @@ def scores_of(tables: list[pd.DataFrame]) -> Scores:
     return Scores(np.stack([t["logit"].to_numpy(float) for t in tables]), first["label"].to_numpy(), first["patient_id"].to_numpy())
 
 
-def drawn_metrics(records: list[Record], threshold: float = 0.5, resamples: int = 4000) -> Drawn:
-    """:func:`mean_metrics` resampled; drawn once for the same predictions, as tables and tests of a page share them."""
-    return drawn_of(scores(records), threshold, resamples)
-
-
-def performance(records: list[Record], threshold: float = 0.5, resamples: int = 4000) -> dict[str, Estimate]:
+def performance(records: list[Record], threshold: float = 0.5) -> dict[str, Estimate]:
     """A row of Table 1 over seeds: :func:`performance_of` on the test images of the records."""
-    return performance_of(scores(records), threshold, resamples)
+    return performance_of(scores(records), threshold)
 
 
 def trade_off(records: list[Record], specificities: np.ndarray) -> pd.DataFrame:
@@ -75,20 +69,30 @@ def validation_fitted(records: list[Record]) -> tuple[np.ndarray, np.ndarray]:
     return scores(ordered).logits / fitted, fitted
 
 
-def predictive_values(records: list[Record], prevalences: tuple[float, ...], threshold: float = 0.5, resamples: int = 4000) -> pd.DataFrame:
-    """PPV and NPV where a share of people is ill: columns prevalence, PPV, NPV (Estimates), from resampled sensitivity and specificity."""
-    data, drawn = scores(records), drawn_metrics(records, threshold, resamples)
-    columns = [METRICS.index("sensitivity"), METRICS.index("specificity")]
-    value, draws = drawn.value[columns], drawn.draws[:, columns]
-    for column, metric in enumerate(("sensitivity", "specificity")):
-        if draws[:, column].min() == 1:  # no fault in any draw is no proof of none: Jeffreys' posterior of n of n
-            draws[:, column] = np.random.default_rng(0).beta(patients_behind(data, metric) + 0.5, 0.5, size=len(draws))
+def predictive_values(records: list[Record], prevalences: tuple[float, ...], threshold: float = 0.5) -> pd.DataFrame:
+    """PPV and NPV where a share of people is ill: columns prevalence, PPV, NPV (Estimates), from sensitivity and specificity.
+
+    The logit of the PPV is log(sensitivity / (1 - specificity)) and a constant, that of the NPV log(specificity /
+    (1 - sensitivity)) and a constant: the interval is symmetric there. Where the denominator is 0 in every run the predictive
+    value is 1, and its interval reaches down to what Wilson's interval of the share without a fault allows.
+    """
+    data = scores(records)
+    share = {name: contributions(data, name, threshold) for name in ("sensitivity", "specificity")}
     rows = []
     for prevalence in prevalences:
-        values = ppv_npv_at_prevalence(*value, prevalence)
-        spread = ppv_npv_at_prevalence(draws[:, 0], draws[:, 1], prevalence)
-        ends = [Estimate(value, *np.nanquantile(draw, [0.025, 0.975])) for value, draw in zip(values, spread)]
-        rows.append({"prevalence": prevalence, "PPV": ends[0], "NPV": ends[1]})
+        values = ppv_npv_at_prevalence(share["sensitivity"].mean(), share["specificity"].mean(), prevalence)
+        row = {"prevalence": prevalence}
+        for name, value, above, below in (("PPV", values[0], "sensitivity", "specificity"), ("NPV", values[1], "specificity", "sensitivity")):
+            if 0 < value < 1:
+                logs = share[above] / share[above].mean() + share[below] / (1 - share[below].mean())
+                around = two_way.analyse(logs)
+                row[name] = two_way.Measured(value, around.error * value * (1 - value), around.freedom, bounded=True).estimate()
+            else:
+                worst = {name: float(values.mean()) for name, values in share.items()}
+                patients = patients_behind(data, below)
+                worst[below] = wilson(round(worst[below] * patients), patients).low
+                row[name] = Estimate(value, ppv_npv_at_prevalence(worst["sensitivity"], worst["specificity"], prevalence)[name == "NPV"], value)
+        rows.append(row)
     return pd.DataFrame(rows, dtype=object)
 
 

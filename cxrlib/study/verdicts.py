@@ -1,16 +1,30 @@
-"""A verdict on each of the paper's nine claims, computed from a list of records: nothing here is typed by hand.
+"""A verdict on each of the paper's nine claims, computed from comparisons of records: nothing here is typed by hand.
 
-A claim falls into parts, each a difference with a 95 % interval and a two-sided p-value, paired over seeds and test
-images. The p-values of all parts of all claims that are fully recorded are corrected together (Holm 1979, Scandinavian
-Journal of Statistics 6, 65). They are more than the claims, so this is the stricter of the two corrections. A part holds
-if its corrected p-value is below 0.05 and the difference points the paper's way. "The same" is a claim of its own: it
-holds if the difference lies within a margin (two one-sided tests, Schuirmann 1987), never because none was found.
+Every part has an interval that is adjusted for the whole family of comparisons, and its word follows from that interval
+alone. The adjustment is Bonferroni's (Dunn 1961, Journal of the American Statistical Association 56, 52): with K comparisons
+an interval has the confidence 1 - 0.05 / K, so that with 95 % confidence *all* of them hold at once, however they depend
+on each other. Holm's procedure rejects a little more, but has no intervals that hold at once and agree with its decisions
+two-sidedly (Guilbaud 2008, Biometrical Journal 50, 678), and a word of Holm's hangs on the p-values of all other parts.
+Here K is the number of comparisons of the paper's own design, known before any result, so a word hangs on its own runs.
+
+A part that expects a region with two ends, such as "the same", is tested by two one-sided tests (Schuirmann 1987): its p is
+the larger of the two, and its interval has the confidence 1 - 2 * 0.05 / K, which lies in the region exactly if that p,
+times K, is below 0.05. So an interval and its word cannot disagree, and no verdict hangs on a random stream.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from cxrlib import markup
+from cxrlib.config import Parameters
+from cxrlib.experiment.record import Record
 from cxrlib.metrics.auc import newcombe_auc
 from cxrlib.metrics.classifier import from_counts, wilson
 from cxrlib.metrics.estimate import Estimate
@@ -18,15 +32,26 @@ from cxrlib.metrics.inference import holm
 from cxrlib.metrics.proportions import mcnemar_bounds, newcombe
 from cxrlib.study import paper
 from cxrlib.study.claims import CLAIMS
-from cxrlib.study.committed import DATA_SIZE, PERFORMANCE, SENSITIVITY
-from cxrlib.study.comparisons import MARGIN, Part
-from cxrlib.study.pairs import Finding, overall, points
+from cxrlib.study.committed import DATA_SIZE, PERFORMANCE, SENSITIVITY, Design
+from cxrlib.study.comparisons import Compared, compared, family_size
+from cxrlib.study.pairs import ordered_inits, points
+from cxrlib.study.parts import Part
 
 ALPHA = 0.05
+HOLDS, CONTRADICTED, MIXED, NOT_SEEN = "holds", "contradicted", "mixed", "not seen"
 NOT_RECORDED, CANNOT = "not recorded yet", "cannot be tested here"
+MEANING = {
+    HOLDS: "the whole adjusted interval lies where the paper says",
+    CONTRADICTED: "the whole adjusted interval lies where the paper does not say",
+    MIXED: "the parts of the claim have different words; they are named",
+    NOT_SEEN: "it could be either: the adjusted interval says how large the difference may still be",
+    CANNOT: "these runs could not answer it, whatever they gave",
+    NOT_RECORDED: "its runs are missing",
+}
+"""What each word means, for a hover or a fold wherever it stands."""
 VERBS = {
-    "holds": ("holds", "hold"), "holds partly": ("holds partly", "hold partly"), "not seen": ("is not seen", "are not seen"),
-    "contradicted": ("is contradicted", "are contradicted"), CANNOT: (CANNOT, CANNOT), NOT_RECORDED: ("is not recorded yet", "are not recorded yet"),
+    HOLDS: ("holds", "hold"), MIXED: ("is mixed", "are mixed"), NOT_SEEN: ("is not seen", "are not seen"),
+    CONTRADICTED: ("is contradicted", "are contradicted"), CANNOT: (CANNOT, CANNOT), NOT_RECORDED: ("is not recorded yet", "are not recorded yet"),
 }  # fmt: skip
 """Each verdict as a predicate of one claim, and of several."""
 STUDY_OF = {1: PERFORMANCE, 2: SENSITIVITY, 3: SENSITIVITY, 4: SENSITIVITY, 5: PERFORMANCE, 6: PERFORMANCE, 7: PERFORMANCE, 8: DATA_SIZE}
@@ -34,77 +59,189 @@ STUDY_OF = {1: PERFORMANCE, 2: SENSITIVITY, 3: SENSITIVITY, 4: SENSITIVITY, 5: P
 
 @dataclass(frozen=True)
 class Judged:
-    """A part with its corrected p-values (of the difference, then of sameness; none if settled) and its verdict."""
+    """A comparison with its adjusted interval and p-value (None if there is none) and its word."""
 
-    part: Part
-    p_values: list[float]
-    verdict: str
+    compared: Compared
+    interval: Estimate | None
+    word: str
+
+    @property
+    def part(self) -> Part:
+        return self.compared.part
+
+    @property
+    def result(self) -> str:
+        """What we have, in words."""
+        if self.interval is None:
+            return self.compared.cannot or self.word
+        if self.compared.settled:
+            return f"specificity {self.interval.percent()} %"
+        level = self.compared.measured.bounded
+        shown = f"{self.interval.percent()} %" if level else points(self.interval)
+        return shown if self.interval.p_value is None or math.isnan(self.interval.p_value) else f"{shown}, p {p_text(self.interval.p_value)}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A row of the table: what the paper has, what we have, and what follows."""
+    """A row of the table: what the paper has, what we have part by part, and what follows."""
 
     number: int
     title: str
     evidence: str
-    result: str
+    parts: tuple[Judged, ...]
     verdict: str
+    note: str = ""
+
+    @property
+    def result(self) -> str:
+        """Every part in words: those of the paper's claim, then ours."""
+        texts = [f"{answer.compared.name}: {answer.result} ({answer.word})" + (" [our reading]" if answer.part.ours else "") for answer in self.parts]
+        return f"{self.note}{'; '.join(texts)}"
 
 
-def judged(found: dict[int, list[Part]]) -> dict[int, list[Judged]]:
-    """The parts of the claims that are fully recorded, with p-values corrected together over all of them."""
-    tested = {n: ps for n, ps in found.items() if ps and all(p.difference is not None for p in ps)}
-    raw = [p for ps in tested.values() for part in ps for p in _p_values(part)]
-    corrected = iter(holm(raw) if raw else [])
-    answers = {}
-    for number, ps in tested.items():
-        answers[number] = []
-        for part in ps:
-            p_values = [float(next(corrected)) for _ in _p_values(part)]
-            answers[number].append(Judged(part, p_values, _verdict(part, p_values)))
-    return answers
+def confidence(part: Part, family: int) -> float:
+    """Confidence of the interval that decides a part, in a family of that many comparisons."""
+    both_ends = math.isfinite(part.low) and math.isfinite(part.high)
+    return 1 - (2 if both_ends else 1) * ALPHA / family
 
 
-def judge(found: dict[int, list[Part]]) -> dict[int, Finding]:
-    """A finding for each claim from its parts; a claim with a part that has no runs yet is 'not recorded yet'."""
-    answers, findings = judged(found), {}
-    for number, ps in found.items():
-        if number in answers:
-            texts = [_text(answer) for answer in answers[number]]
-            findings[number] = Finding("; ".join(texts), overall([answer.verdict for answer in answers[number]]))
-        elif not ps:
-            findings[number] = Finding("this profile has one value of this axis", CANNOT)
-        else:
-            texts = [f"{p.name}: {NOT_RECORDED if p.difference is None else points(p.difference)}" for p in ps]
-            some = any(p.difference is not None for p in ps)
-            findings[number] = Finding("; ".join(texts) if some else NOT_RECORDED, NOT_RECORDED)
-    return findings
+def judge(found: Iterable[Compared], family: int) -> list[Judged]:
+    """Each comparison with its interval and word; ``family`` is :func:`cxrlib.study.comparisons.family_size`."""
+    return [_judged(one, family) for one in found]
 
 
-def _p_values(part: Part) -> list[float]:
-    return [] if part.settled else [part.difference.p_value] + ([] if part.p_same is None else [part.p_same])
+def _judged(one: Compared, family: int) -> Judged:
+    if one.settled:
+        return Judged(one, one.value, one.settled)
+    if one.measured is None or math.isnan(one.measured.error):
+        return Judged(one, None, CANNOT if one.cannot or one.measured is not None else NOT_RECORDED)
+    part, interval = one.part, one.measured.estimate(confidence(one.part, family))
+    interval = Estimate(interval, interval.low, interval.high, min(1.0, family * plain_p(one)))
+    inside = part.low < interval.low and interval.high < part.high
+    outside = interval.high < part.low or part.high < interval.low
+    return Judged(one, interval, HOLDS if inside else CONTRADICTED if outside else NOT_SEEN)
 
 
-def _verdict(part: Part, p_values: list[float]) -> str:
-    if part.settled:
-        return part.settled
-    if part.p_same is not None and p_values[1] < ALPHA:
-        return "holds"
-    if not p_values[0] < ALPHA:
-        return "not seen"
-    return "holds" if part.difference > 0 and part.p_same is None else "contradicted"
+def plain_p(one: Compared) -> float:
+    """The p-value of a comparison before any adjustment: two-sided at the one end of its region, or the larger of two one-sided."""
+    part, measured = one.part, one.measured
+    if math.isfinite(part.low) and math.isfinite(part.high):
+        return max(measured.one_sided(part.low)[1], measured.one_sided(part.high)[0])
+    return measured.estimate(at=part.low if math.isfinite(part.low) else part.high).p_value
 
 
-def _text(answer: Judged) -> str:
-    part, p_values = answer.part, answer.p_values
-    if part.settled:
-        return f"{part.name} {part.difference.percent()} %"
-    shown = f"{part.name}: {points(part.difference)}, p {_p(p_values[0])}"
-    return shown if part.p_same is None else f"{shown}; within {100 * MARGIN:g} point: p {_p(p_values[1])}"
+def otherwise_with_holm(rows: Iterable[Verdict], family: int) -> list[str]:
+    """The comparisons that Holm's step-down procedure would tell from zero, or from their margin, and Bonferroni's does not."""
+    tested = [answer for row in rows for answer in row.parts if answer.compared.measured is not None and answer.interval is not None]
+    plain = [plain_p(answer.compared) for answer in tested]
+    adjusted = holm([*plain, *[1.0] * (family - len(plain))])[: len(plain)] if plain else []
+    return [answer.compared.name for answer, p, bonferroni in zip(tested, adjusted, plain, strict=True) if p < ALPHA <= family * bonferroni]
 
 
-def _p(value: float) -> str:
+def overall(words: Iterable[str]) -> str:
+    """The word for a claim from those of the paper's parts; a part that cannot be tested decides nothing unless all are so."""
+    found = [word for word in words if word != CANNOT]
+    if not found:
+        return CANNOT
+    if NOT_RECORDED in found:
+        return NOT_RECORDED
+    return found[0] if len(set(found)) == 1 else MIXED
+
+
+def verdicts(found: Iterable[Compared], family: int, counts: dict[str, tuple[int, int]] | None = None) -> list[Verdict]:
+    """The verdict on every claim that has a comparison, in their order.
+
+    Args:
+        found: of :func:`cxrlib.study.comparisons.compared`.
+        family: of :func:`cxrlib.study.comparisons.family_size`.
+        counts: recorded and planned runs by notebook; a verdict on an unfinished study is called provisional.
+    """
+    answers, evidence, rows = judge(found, family), paper_evidence(), []
+    for claim in CLAIMS:
+        mine = tuple(answer for answer in answers if answer.part.claim == claim.number)
+        if not mine:
+            continue
+        word = overall(answer.word for answer in mine if not answer.part.ours)
+        recorded, planned = (counts or {}).get(STUDY_OF.get(claim.number, ""), (0, 0))
+        unfinished = recorded < planned and word not in (NOT_RECORDED, CANNOT)
+        rows.append(Verdict(claim.number, claim.title, evidence[claim.number], mine, word, f"provisional, {recorded} of {planned} runs: " if unfinished else ""))
+    return rows
+
+
+def of_chapter(parameters: Parameters, records: list[Record], claims: Iterable[int], heat: Mapping[str, np.ndarray] | None = None) -> list[Verdict]:
+    """The verdicts of a notebook that trained its runs itself, by the same rules and in the same family as the recorded study.
+
+    Args:
+        parameters: of the notebook: its design, and its threshold if it has one.
+        heat: for claim 9, as in :func:`cxrlib.study.comparisons.compared`.
+    """
+    inits = ordered_inits(records, getattr(parameters, "inits", None) or (parameters.init,))
+    design = Design.of_notebook(parameters, inits)
+    return verdicts(compared(records, design, getattr(parameters, "threshold", 0.5), heat, claims), family_size(design))
+
+
+def reasons(row: Verdict) -> str:
+    """What a mixed claim is mixed of: 'holds: a longer schedule helps. contradicted: ...'; empty for any other word."""
+    if row.verdict != MIXED:
+        return ""
+    said = []
+    for word in (HOLDS, CONTRADICTED, NOT_SEEN, NOT_RECORDED):
+        names: dict[str, list[str]] = {}
+        for answer in row.parts:
+            if answer.word == word and not answer.part.ours:
+                names.setdefault(answer.part.says, []).append(answer.compared.name)
+        if names:
+            said.append(f"{word}: " + "; ".join(_of_part(says, found, row) for says, found in names.items()))
+    return ". ".join(said)
+
+
+def _of_part(says: str, found: list[str], row: Verdict) -> str:
+    """A part, with those of its comparisons that are meant if it is not all of them."""
+    every = sum(answer.part.says == says for answer in row.parts)
+    if len(found) == every:
+        return says
+    return f"{says} ({', '.join(found)})" if len(found) < 3 else f"{says} ({len(found)} of {every} comparisons)"
+
+
+def table(rows: Iterable[Verdict]) -> list[dict[str, str | int | bool]]:
+    """The verdicts part by part as plain values, for a notebook, a page or a file; ``word`` and ``claim_word`` are keys of ``MEANING``."""
+    return [
+        {
+            "claim": row.number, "title": row.title, "claim_word": row.verdict, "mixed_of": reasons(row), "part": answer.part.says, "ours": answer.part.ours,
+            "words": answer.part.words, "section": answer.part.section, "note": answer.part.note, "expected": answer.part.expected,
+            "compared": answer.compared.name, "pairs": answer.compared.pairs, "result": row.note + answer.result, "word": answer.word,
+        }
+        for row in rows for answer in row.parts
+    ]  # fmt: skip
+
+
+def packed(rows: Iterable[Verdict]) -> str:
+    """:func:`table` as JSON, in which a notebook hands its verdicts to other pages."""
+    return json.dumps(table(rows))
+
+
+def markdown(rows: Iterable[Verdict]) -> str:
+    """The verdicts as a Markdown table: below each claim its parts, with the paper's words, and below each part its comparisons."""
+    lines = []
+    for row in rows:
+        why = reasons(row)
+        lines.append([markup.bold(f"{row.number}. {row.title}"), "", why, markup.bold(row.verdict)])
+        for says, answers in itertools.groupby(row.parts, key=lambda answer: answer.part.says):
+            answers = list(answers)
+            part = answers[0].part
+            words = f"our reading, from: {part.words}" if part.ours else f"“{part.words}” (section {part.section})"
+            lines.append([f"{says}{f' ({part.note})' if part.note else ''}. {words}", part.expected, "", ""])
+            lines += [[f"– {answer.compared.name}", "", row.note + answer.result, answer.word] for answer in answers]
+    return markup.table(["claim, part, comparison", "expected", "here, with adjusted interval", "word"], lines)
+
+
+def legend() -> str:
+    """What each word means, as a Markdown list."""
+    return "\n".join(f"- {markup.bold(word)}: {meaning}" for word, meaning in MEANING.items())
+
+
+def p_text(value: float) -> str:
+    """A p-value as '< 0.001', '= 0.023' or '= 0.41'."""
     return "< 0.001" if value < 0.001 else f"= {value:.3f}" if value < 0.1 else f"= {value:.2f}"
 
 
@@ -117,7 +254,7 @@ def paper_evidence() -> dict[int, str]:
     def compared(a: str, b: str) -> str:
         ours, theirs = (rows[name].counts.tp + rows[name].counts.tn for name in (a, b))
         low, high = mcnemar_bounds(ours, theirs, 2 * n)
-        return f"{a} less {b} {points(newcombe(ours, 2 * n, theirs, 2 * n))}, paired p between {_p(low).lstrip('= ')} and {_p(high).lstrip('= ')}"
+        return f"{a} less {b} {points(newcombe(ours, 2 * n, theirs, 2 * n))}, paired p between {p_text(low).lstrip('= ')} and {p_text(high).lstrip('= ')}"
 
     accuracies = "; ".join(f"{name} {value.accuracy.percent()} %" for name, value in implied.items())
     sensitivities = "; ".join(f"{name} {value.sensitivity.percent()} %" for name, value in implied.items())
@@ -131,7 +268,7 @@ def paper_evidence() -> dict[int, str]:
         2: f"Figure 4a, {eye}",
         3: f"Figure 4b, {eye}",
         4: f"Figure 4, {eye}",
-        5: f"Specificity {implied['BiT-M'].specificity.percent()} % for all three; sensitivity {sensitivities}; BiT-M less Random {points(rise)}, Fisher's p {_p(rise.p_value)}",
+        5: f"Specificity {implied['BiT-M'].specificity.percent()} % for all three; sensitivity {sensitivities}; BiT-M less Random {points(rise)}, Fisher's p {p_text(rise.p_value)}",
         6: f"AUC {areas}; intervals after Newcombe, as no scores are printed",
         7: f"Figure 5, {eye}",
         8: f"Figure 7, {eye}; BiT-M with 512 per class {wilson(best, 2 * n).percent(2)} %, COVID-Net with all {paper.TABLE_1['COVID-Net'].accuracy} % (its row contradicts itself)",
@@ -139,28 +276,8 @@ def paper_evidence() -> dict[int, str]:
     }
 
 
-def verdicts(found: dict[int, list[Part]], counts: dict[str, tuple[int, int]] | None = None, grad_cam: Finding | None = None) -> list[Verdict]:
-    """The table of nine.
-
-    Args:
-        found: of :func:`cxrlib.study.comparisons.parts`, and under 9 those of :func:`cxrlib.study.pages.heat.parts`.
-        counts: recorded and planned runs by notebook; a verdict on an unfinished study is called provisional.
-        grad_cam: claim 9's finding if ``found`` has none; it needs trained weights, and records have none.
-    """
-    findings = judge(found)
-    findings.setdefault(9, grad_cam or Finding("needs trained weights; records hold none", CANNOT))
-    evidence, rows = paper_evidence(), []
-    for claim in CLAIMS:
-        finding, result = findings[claim.number], findings[claim.number].result
-        recorded, planned = (counts or {}).get(STUDY_OF.get(claim.number, ""), (0, 0))
-        if recorded < planned and finding.verdict not in (NOT_RECORDED, CANNOT):
-            result = f"provisional, {recorded} of {planned} runs: {result}"
-        rows.append(Verdict(claim.number, claim.title, evidence[claim.number], result, finding.verdict))
-    return rows
-
-
 def summary(rows: list[Verdict]) -> str:
-    """How many claims have which verdict, and which: 'of 9 claims, 1 holds (9), 2 hold partly (1, 5), ...'."""
+    """How many claims have which verdict, and which: 'of 9 claims, 1 holds (9), 2 are mixed (1, 5), ...'."""
     texts = []
     for verdict, predicates in VERBS.items():
         numbers = [str(row.number) for row in rows if row.verdict == verdict]

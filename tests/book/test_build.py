@@ -1,5 +1,6 @@
 """The pipeline from notebooks to pages: executions, stamps, cleaning, and pages that ask for nothing from outside."""
 
+import html
 import json
 import re
 import shutil
@@ -249,19 +250,33 @@ def test_rows_left_out_are_said_before_anything_is_executed_and_on_every_page(tm
 # Pages
 
 
+CLAIMS_OF = {
+    "02_hyperparameter_sensitivity": (2, 3, 4), "03_test_performance": (1, 5, 6, 7), "04_data_size": (8,), "05_grad_cam": (9,), "09_real_xrays": tuple(range(1, 10)),
+}  # fmt: skip
+"""The notebooks that hand on verdicts, and of which claims."""
+
+
+def made_up_verdicts(claims) -> str:
+    """What a notebook without any runs would hand on."""
+    from cxrlib.study import comparisons, verdicts
+
+    design = comparisons.design_of_paper()
+    return verdicts.packed(verdicts.verdicts(comparisons.compared([], design, claims=claims), comparisons.family_size(design)))
+
+
 def stub_execution(template: Path, destination: Path) -> None:
     """The template with made-up outputs: every figure one white pixel, every glued value a one."""
     white = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mP8/x8AAwMCAO+ip1sAAAAASUVORK5CYII="
     notebook = nbformat.read(template, 4)
     keys = {*re.findall(r'glue\("(\w+)"', "".join(cell.source for cell in notebook.cells))}
-    if "claim_{number}" in "".join(cell.source for cell in notebook.cells):
-        keys |= {f"claim_{number}_{kind}" for number in range(1, 10) for kind in ("result", "verdict")}
     for cell in notebook.cells:
         if "figure" in cell.metadata.get("mystnb", {}):
             cell.outputs = [new_output("display_data", data={"image/png": white, "text/plain": "figure"})]
     prefix = "application/papermill.record/"
+    claims = CLAIMS_OF.get(template.stem, ())
+    values = dict.fromkeys(keys, "1") | ({"verdicts": repr(made_up_verdicts(claims))} if claims else {})
     glued = [
-        new_output("display_data", data={f"{prefix}text/plain": "1"}, metadata={"scrapbook": {"mime_prefix": prefix, "name": key}})
+        new_output("display_data", data={f"{prefix}text/plain": values[key]}, metadata={"scrapbook": {"mime_prefix": prefix, "name": key}})
         for key in sorted(keys)
     ]
     notebook.cells.append(new_code_cell("", outputs=glued, metadata={"tags": ["remove-cell"]}))
@@ -283,6 +298,26 @@ def pages(tmp_path_factory):
     assert build._render(root, folder, force=False) is True
     assert build._render(root, folder, force=False) is False, "nothing changed, so nothing is built"
     return folder
+
+
+def test_chapters_the_recorded_study_and_home_show_the_same_parts(pages):
+    """A claim with a part without a row fails, on any of the pages."""
+    from cxrlib.study.parts import PARTS
+
+    for name, claims in CLAIMS_OF.items():
+        source = "".join(cell["source"] for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells if cell.cell_type == "code")
+        assert 'glue("verdicts", verdicts.packed(' in source and "Markdown(verdicts.markdown(" in source
+        asked = re.search(r"claims=\(([\d, ]+)\)", source)
+        assert asked is None or {int(number) for number in re.findall(r"\d", asked[1])} == set(claims), name
+        assert (asked is None) == (len(claims) == 9), name
+    assert sorted(claim for claims in list(CLAIMS_OF.values())[:-1] for claim in claims) == list(range(1, 10))
+    home = html.unescape(re.sub(r"<[^>]+>", "", (pages / "index.html").read_text(encoding="utf-8")))
+    rules = html.unescape(re.sub(r"<[^>]+>", "", (pages / "method.html").read_text(encoding="utf-8")))
+    for part in PARTS:
+        shown = f"{part.claim}. {'Our reading: ' if part.ours else ''}{part.says}"
+        assert home.count(shown) == 2, f"once for real X-rays and once for this copy: {shown}"
+        assert part.says in rules
+    assert "<abbr title=" in (pages / "index.html").read_text(encoding="utf-8"), "a word explains itself"
 
 
 def test_every_page_is_complete_and_asks_for_nothing(pages):

@@ -165,23 +165,21 @@ def test_delong_interval_covers_the_truth():
 
 def test_perfect_separation_keeps_an_honest_interval():
     labels, scores = [0] * 20 + [1] * 20, list(range(40))
-    for e in (auc.delong(labels, scores), auc.bootstrap_auc(labels, scores, range(40))):
+    for e in (auc.delong(labels, scores), auc.delong(labels, scores, patients=range(40))):
         assert e == e.high == 1 and 0.8 < e.low < 0.98
     assert auc.delong([1, 0], [0.1, 0.9]) == 0 < auc.delong([1, 0], [0.1, 0.9]).high
     assert auc.delong([1, 0, 0], [0.5, 0.5, 0.5]) == 0.5
 
 
-def test_auc_bootstrap_counts_patients_not_images(noisy):
+def test_auc_over_patients_counts_patients_not_images(noisy):
     labels, scores = noisy
-    single = auc.bootstrap_auc(labels, scores, np.arange(labels.size))
     analytic = auc.delong(labels, scores)
+    single = auc.delong(labels, scores, patients=np.arange(labels.size))
     assert single == pytest.approx(analytic)
-    assert (single.low, single.high) == pytest.approx((analytic.low, analytic.high), abs=0.02)
-    copies = auc.bootstrap_auc(np.repeat(labels, 4), np.repeat(scores, 4), np.repeat(np.arange(labels.size), 4))
-    assert (copies.low, copies.high) == pytest.approx((single.low, single.high), abs=0.005)
+    assert (single.low, single.high) == pytest.approx((analytic.low, analytic.high), abs=0.002), "each image its own patient"
+    copies = auc.delong(np.repeat(labels, 4), np.repeat(scores, 4), patients=np.repeat(np.arange(labels.size), 4))
+    assert (copies.low, copies.high) == pytest.approx((single.low, single.high), abs=1e-9)
     assert auc.delong(np.repeat(labels, 4), np.repeat(scores, 4)).low > copies.low + 0.01
-    again = auc.bootstrap_auc(labels, scores, np.arange(labels.size))
-    assert (again.low, again.high) == (single.low, single.high)
     assert classifier.evaluate(labels, scores, patients=[str(i) for i in range(labels.size)]).auc.low == single.low
 
 

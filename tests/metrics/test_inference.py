@@ -30,10 +30,10 @@ def test_images_of_one_patient_count_together():
 def test_seed_spread_widens_the_interval_even_with_three_seeds():
     random = np.random.default_rng(0)
     covered = []
-    for k in range(150):
-        e = inference.accuracy_over_seeds(simulate(random, 3, 500, 0.85, 0.03), seed=k, resamples=400)
-        covered.append(e.low <= 0.85 <= e.high)
-    assert 0.7 < np.mean(covered)
+    for _ in range(1000):
+        e = inference.accuracy_over_seeds(simulate(random, 3, 500, 0.8, 0.06))
+        covered.append(e.low <= 0.8 <= e.high)
+    assert 0.925 < np.mean(covered) < 0.97
     tight = inference.accuracy_over_seeds(np.tile(np.arange(2000) < 1700, (3, 1)))
     loose = inference.accuracy_over_seeds(np.stack([np.arange(2000) < n for n in (1500, 1700, 1900)]))
     assert loose.high - loose.low > 3 * (tight.high - tight.low)
@@ -64,18 +64,50 @@ def test_difference_is_paired():
 def test_p_value_is_uniform_enough_without_an_effect():
     random = np.random.default_rng(4)
     p = [
-        inference.difference_over_seeds(
-            simulate(random, 5, 200), simulate(random, 5, 200), seed=k, resamples=300
-        ).p_value
-        for k in range(200)
+        inference.difference_over_seeds(simulate(random, 5, 200), simulate(random, 5, 200)).p_value
+        for _ in range(1000)
     ]
-    assert np.mean(np.array(p) < 0.05) < 0.12
+    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.07
+    assert 0.4 < np.mean(np.array(p) < 0.5) < 0.56
 
 
-def test_same_seed_same_interval():
-    correct = simulate(np.random.default_rng(1), 3, 100)
-    first, second = (inference.accuracy_over_seeds(correct, seed=7) for _ in range(2))
-    assert (first.low, first.high) == (second.low, second.high)
+def test_settings_of_a_seed_are_averaged_within_it():
+    random = np.random.default_rng(1)
+    level = random.random((3, 200)) < 0.8
+    six = np.repeat(level, 2, axis=0)
+    seeds = np.repeat([0, 1, 2], 2).tolist()
+    assert inference.accuracy_over_seeds(six, seeds=seeds) == pytest.approx(inference.accuracy_over_seeds(level))
+    one, same = inference.accuracy_over_seeds(level), inference.accuracy_over_seeds(six, seeds=seeds)
+    assert (same.low, same.high) == pytest.approx((one.low, one.high))
+    pretended = inference.accuracy_over_seeds(six)
+    assert pretended.high - pretended.low <= one.high - one.low
+
+
+def test_what_was_not_scored_does_not_count():
+    values = np.array([[1.0, 0.0, np.nan], [np.nan, np.nan, 1.0]])
+    e = inference.share_over_seeds(values, ["p", "q", "r"])
+    assert e == pytest.approx(2 / 3) and 0 <= e.low < e < e.high <= 1
+    assert math.isnan(inference.share_over_seeds(np.full((2, 3), np.nan)))
+    perfect = inference.share_over_seeds(np.array([[1.0, np.nan], [np.nan, np.nan]]), ["p", "q"])
+    assert perfect == 1 and perfect.low == pytest.approx(inference.wilson(1, 1).low), "one patient was scored"
+
+
+def test_auc_over_seeds_is_the_mean_of_scikit_learns():
+    from sklearn.metrics import roc_auc_score
+
+    random = np.random.default_rng(1)
+    labels = np.repeat([1, 0], [20, 30])
+    scores = random.normal(size=(2, 50)) + labels
+    scores[0, :5] = np.nan
+    e = inference.auc_over_seeds(scores, labels)
+    known = np.isfinite(scores)
+    assert e == pytest.approx(np.mean([roc_auc_score(labels[k], row[k]) for row, k in zip(scores, known)]))
+    assert e.low < e < e.high
+    assert math.isnan(inference.auc_over_seeds(np.full((1, 50), np.nan), labels))
+    perfect = inference.auc_over_seeds(np.tile(labels, (2, 1)), labels)
+    assert perfect == perfect.high == 1 and 0.8 < perfect.low < 0.98
+    gap = inference.auc_difference(scores, np.zeros_like(scores), labels)
+    assert gap == pytest.approx(e - 0.5) and gap.p_value < 0.05
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study.figures import common
 from cxrlib.study.figures.common import MARKERS, PALETTE
+from cxrlib.study.verdicts import Judged
 
 
 def note(title: str, text: str = "no records yet") -> Figure:
@@ -86,20 +87,55 @@ def reliability_pair(panels: dict[str, dict[str, pd.DataFrame]], title: str) -> 
     return figure
 
 
-def forest(rows: Sequence[tuple[str, Estimate, str]], title: str) -> Figure:
-    """Differences with their 95 % intervals in percentage points, one below the other: (name, difference, verdict)."""
+def forest(answers: Sequence[Judged], title: str) -> Figure:
+    """Differences with their adjusted intervals in percentage points, one below the other; a grey mark is a margin other than zero."""
+    rows = [a for a in answers if a.interval is not None and a.compared.measured is not None and not a.compared.measured.bounded]
     if not rows:
         return note(title)
-    figure, ax = plt.subplots(figsize=(9.2, 0.36 * len(rows) + 1.5))
+    figure, ax = plt.subplots(figsize=(9.2, 0.33 * len(rows) + 1.7))
     looks = {"holds": (PALETTE[2], "o"), "not seen": ("0.5", "s"), "contradicted": (PALETTE[3], "X")}
     places = np.arange(len(rows))[::-1]
-    for verdict, (color, marker) in looks.items():
-        part = [(place, 100 * e, 100 * e.low, 100 * e.high) for place, (_, e, v) in zip(places, rows, strict=True) if v == verdict]
+    for word, (color, marker) in looks.items():
+        part = [(place, 100 * a.interval, 100 * a.interval.low, 100 * a.interval.high) for place, a in zip(places, rows, strict=True) if a.word == word]
         if part:
             y, value, low, high = np.array(part).T
-            ax.errorbar(value, y, xerr=[value - low, high - value], color=color, marker=marker, linestyle="none", markersize=8, capsize=3, label=verdict)
+            ax.errorbar(value, y, xerr=[value - low, high - value], color=color, marker=marker, linestyle="none", markersize=8, capsize=3, label=word)
+    for place, answer in zip(places, rows, strict=True):
+        for end in (answer.part.low, answer.part.high):
+            if np.isfinite(end) and end:
+                ax.plot([100 * end] * 2, [place - 0.4, place + 0.4], color="0.45", linewidth=1.5)
     ax.axvline(0, color="0.4", linewidth=1)
-    ax.set_yticks(places, [name for name, _, _ in rows])
-    ax.set(xlabel="difference (percentage points, 95 % interval)", title=title, ylim=(-0.7, len(rows) - 0.3))
-    ax.legend(title="verdict, p corrected", loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set_yticks(places, [f"{a.part.claim}. {a.compared.name}{' (our reading)' if a.part.ours else ''}" for a in rows])
+    figure.suptitle(title)
+    ax.set(xlabel="difference (percentage points, adjusted interval)", ylim=(-0.7, len(rows) - 0.3))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def coverage(table: pd.DataFrame, title: str) -> Figure:
+    """Share of simulated studies whose 95 % interval holds the truth: a panel for each number of seeds, a place for each cell."""
+    if table.empty:
+        return note(title)
+    kinds = [
+        ("two-way analysis", "all training images", "the book's intervals", PALETTE[0], "o"),
+        ("two-way analysis", "32 images per class", "the same, 32 images per class", PALETTE[0], "D"),
+        ("bootstrap, replaced", "all training images", "bootstrap, replaced", PALETTE[1], "X"),
+    ]
+    cells = [(of, metric, spread) for metric in ("accuracy", "npv", "auc") for of in ("value", "difference") for spread in sorted(table["spread"].unique())]
+    shown = {"npv": "NPV", "auc": "AUC"}
+    counts = sorted(table["seeds"].unique())
+    figure, axes = plt.subplots(1, len(counts), figsize=(9.2, 6.2), sharey=True, squeeze=False)
+    for ax, seeds in zip(axes[0], counts, strict=True):
+        ax.axvspan(93, 97, color="0.9", zorder=0)
+        ax.axvline(95, color="0.4", linewidth=1)
+        for shift, (method, population, label, color, marker) in enumerate(kinds):
+            part = table[(table["method"] == method) & (table["population"] == population) & (table["seeds"] == seeds)]
+            places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.22 * (1 - shift) for row in part.itertuples()]
+            face = "none" if marker == "D" else color
+            ax.plot(100 * part["covered"], places, marker, color=color, markerfacecolor=face, markersize=7, label=label)
+        ax.set(xlabel="studies whose interval holds the truth (%)", title=f"{seeds} seeds", xlim=(85, 100))
+    names = [f"{shown.get(metric, metric)}{', difference' if of == 'difference' else ''}, seeds differ by {100 * spread:g}" for of, metric, spread in cells]
+    axes[0][0].set_yticks(range(len(cells) - 1, -1, -1), names)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle(title)
     return figure

@@ -17,7 +17,7 @@ import pandas as pd
 from cxrlib import phantom
 from cxrlib.config import RunConfig
 from cxrlib.experiment.record import Record, load, write_table
-from cxrlib.metrics.inference import percentile, resampled_auc, resampled_means
+from cxrlib.metrics.inference import auc_difference, auc_over_seeds, difference_over_seeds, share_over_seeds
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SEEDS = (0, 1, 2)
@@ -84,7 +84,7 @@ def tested_elsewhere(record: Record, config: RunConfig, plain: RunConfig) -> Rec
     return record.model_copy(update={"predictions": predictions, "data": record.data | {"source_confounding": level}})
 
 
-def curve(records: list[Record], threshold: float = 0.5, resamples: int = 4000) -> pd.DataFrame:
+def curve(records: list[Record], threshold: float = 0.5) -> pd.DataFrame:
     """What each level scores on its own and on the unconfounded test set.
 
     Returns:
@@ -96,14 +96,14 @@ def curve(records: list[Record], threshold: float = 0.5, resamples: int = 4000) 
         members = [record for record in records if record.data["source_confounding"] == level]
         tables = {split: [record.table(split).set_index("file").sort_index() for record in members] for split in ("test", SPLIT)}
         first = tables["test"][0]
-        patients, positive = first["patient_id"].to_numpy(), first["label"].to_numpy() == 1
-        right = [np.stack([(t["probability"] > threshold) == (t["label"] == 1) for t in tables[split]]).astype(float) for split in tables]
-        means, draws = resampled_means(right, patients, resamples=resamples)
+        patients, labels = first["patient_id"].to_numpy(), first["label"].to_numpy()
+        right = [np.stack([(t["probability"] > threshold) == (t["label"] == 1) for t in tables[split]]) for split in tables]
         scored = [np.stack([t["logit"].to_numpy(float) for t in tables[split]]) for split in tables]
-        areas = [resampled_auc(s[:, positive], s[:, ~positive], patients[positive], patients[~positive], resamples=resamples) for s in scored]
-        for measure, (a, b), drawn in (("AUC", [value for value, _ in areas], [d for _, d in areas]), ("accuracy", means, draws.T)):
-            row = {"level": level, "measure": measure, "own": percentile(a, drawn[0]), "unconfounded": percentile(b, drawn[1])}
-            rows.append(row | {"gap": percentile(a - b, drawn[0] - drawn[1]), "runs": len(members)})
+        areas = [auc_over_seeds(scores, labels, patients) for scores in scored]
+        shares = [share_over_seeds(values, patients) for values in right]
+        gaps = [auc_difference(*scored, labels, patients), difference_over_seeds(*right, patients)]
+        for measure, (own, unconfounded), gap in zip(("AUC", "accuracy"), (areas, shares), gaps, strict=True):
+            rows.append({"level": level, "measure": measure, "own": own, "unconfounded": unconfounded, "gap": gap, "runs": len(members)})
     return pd.DataFrame(rows, dtype=object)
 
 

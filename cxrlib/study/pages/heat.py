@@ -19,9 +19,7 @@ from cxrlib.data.dataset import Dataset
 from cxrlib.data.views import central_square
 from cxrlib.experiment.record import Record, code_version, load_model
 from cxrlib.explain import energy_inside, frame_mask, grad_cam
-from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import percentile, resampled_means
-from cxrlib.study.comparisons import Part
+from cxrlib.metrics import two_way
 from cxrlib.study.tables import read_table
 
 FRAME_SHARE = 0.125
@@ -87,25 +85,34 @@ def _values(table: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarray, n
     return wide.to_numpy(float), images["label"].to_numpy(), images["patient_id"].to_numpy()
 
 
-def _by_class(table: pd.DataFrame, region: str, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean share of negatives, then positives, and resampled values."""
+def by_class(table: pd.DataFrame, region: str) -> list[np.ndarray]:
+    """Contributions (seeds, patients) to the mean share of negatives, and of positives, over all maps that are not all zero."""
     values, labels, patients = _values(table, region)
-    return resampled_means([np.where(labels == label, values, np.nan) for label in (0, 1)], patients, resamples=resamples)
+    return [two_way.share(np.where(labels == label, values, np.nan), patients, pooled=True) for label in (0, 1)]
 
 
-def shares(table: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+def shares(table: pd.DataFrame) -> pd.DataFrame:
     """Columns region, label ('negative' or 'positive'), heat (Estimate over patients and runs), area, images (mean number scored a run)."""
     rows = []
     for region in REGIONS:
-        means, draws = _by_class(table, region, resamples)
-        for label, name in enumerate(("negative", "positive")):
+        for label, (name, values) in enumerate(zip(("negative", "positive"), by_class(table, region), strict=True)):
             scored = table.loc[table["label"] == label, region].notna().sum() / table["seed"].nunique()
-            row = {"region": region, "label": name, "heat": percentile(means[label], draws[:, label])}
+            row = {"region": region, "label": name, "heat": two_way.analyse(values, bounded=True).estimate()}
             rows.append(row | {"area": float(table[f"{region}_area"].iloc[0]), "images": float(scored)})
     return pd.DataFrame(rows, dtype=object)
 
 
-def by_prediction(table: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+def called_alike(table: pd.DataFrame, prediction: int) -> list[np.ndarray]:
+    """Contributions (seeds, patients) to the heat in the central region of negatives, and of positives, that were called ``prediction``.
+
+    Seeds call few images wrong, so the mean is over all of them at once and not over the seeds' means.
+    """
+    values, labels, patients = _values(table, "centre")
+    called = table.pivot(index="seed", columns="file", values="predicted").to_numpy()
+    return [two_way.share(np.where((labels == label) & (called == prediction), values, np.nan), patients, pooled=True) for label in (0, 1)]
+
+
+def by_prediction(table: pd.DataFrame) -> pd.DataFrame:
     """Heat in the central region by predicted and by true class: does it follow what an image is, or what it is called?
 
     A map explains the predicted class, and a negative prediction is explained by what speaks for negative.
@@ -115,26 +122,28 @@ def by_prediction(table: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
         of images of that true class), difference (positive less negative, with p-value) and images (mean number a run, of
         each true class). NaN where no image was called so.
     """
-    values, labels, patients = _values(table, "centre")
-    called = table.pivot(index="seed", columns="file", values="predicted").to_numpy()
     rows = []
+    counts = table.groupby(["predicted", "label"])["centre"].count() / table["seed"].nunique()
     for prediction, name in enumerate(("negative", "positive")):
-        chosen = [np.where((labels == label) & (called == prediction), values, np.nan) for label in (0, 1)]
-        means, draws = resampled_means(chosen, patients, resamples=resamples)
-        row = {"predicted": name} | {true: percentile(means[k], draws[:, k]) for k, true in enumerate(("negative", "positive"))}
-        row["difference"] = percentile(means[1] - means[0], draws[:, 1] - draws[:, 0])
-        rows.append(row | {"images": tuple(float(np.isfinite(c).sum() / len(c)) for c in chosen)})
+        both = called_alike(table, prediction)
+        row = {"predicted": name} | {true: two_way.analyse(values, bounded=True).estimate() for true, values in zip(("negative", "positive"), both, strict=True)}
+        row["difference"] = two_way.analyse(both[1] - both[0]).estimate()
+        rows.append(row | {"images": tuple(float(counts.get((prediction, label), 0)) for label in (0, 1))})
     return pd.DataFrame(rows, dtype=object)
 
 
-def parts(table: pd.DataFrame | None, resamples: int = 4000) -> list[Part]:
-    """Claim 9: positives have more heat in the central region than negatives, and negatives more in the frame."""
-    names = {"centre": "heat in the central region, positive less negative", "frame": "heat in the frame, negative less positive"}
+def differences(table: pd.DataFrame | None) -> dict[str, np.ndarray]:
+    """Contributions (seeds, patients) to the differences that claim 9 is about; none if a class is missing.
+
+    'chest': share of heat in the central region, positive less negative images; 'edges': in the frame, negative less
+    positive; 'called negative' and 'called positive': the first among images that were called alike, if both classes occur.
+    """
     if table is None or table["label"].nunique() < 2:
-        return [Part(name, None) for name in names.values()]
-    found = []
-    for region, sign in (("centre", 1), ("frame", -1)):
-        means, draws = _by_class(table, region, resamples)
-        difference = percentile(sign * (means[1] - means[0]), sign * (draws[:, 1] - draws[:, 0]))
-        found.append(Part(names[region], Estimate(difference, difference.low, difference.high, difference.p_value), table["seed"].nunique()))
+        return {}
+    (well, ill), (none, some) = (by_class(table, region) for region in REGIONS)
+    found = {"chest": ill - well, "edges": none - some}
+    for prediction, name in enumerate(("negative", "positive")):
+        alike = called_alike(table, prediction)
+        if all(np.isfinite(values).any() for values in alike):
+            found[f"called {name}"] = alike[1] - alike[0]
     return found

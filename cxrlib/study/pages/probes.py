@@ -15,8 +15,8 @@ from cxrlib.config import RunConfig
 from cxrlib.data.dataset import Dataset
 from cxrlib.experiment.one_run import image_sets
 from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.inference import auc_over_seeds
 from cxrlib.model.network import create_model, normalise
-from cxrlib.study.pairs import auc_contrast
 from cxrlib.train.score import ImageSet
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import Initialisation
@@ -95,15 +95,15 @@ def probe(dataset: Dataset, settings: RunConfig, inits: tuple[str, ...], seeds: 
     return pd.concat(tables, ignore_index=True)
 
 
-def probe_aucs(table: pd.DataFrame, resamples: int = 300) -> pd.DataFrame:
+def probe_aucs(table: pd.DataFrame) -> pd.DataFrame:
     """AUC of every probe over seeds, with 95 % intervals over patients and seeds: columns data, layer, init, AUC."""
     rows = []
     for (data, layer, init), part in table.groupby(["data", "layer", "init"], sort=False):
-        rows.append({"data": data, "layer": layer, "init": init, "AUC": _auc(part, resamples)})
+        rows.append({"data": data, "layer": layer, "init": init, "AUC": _auc(part)})
     return pd.DataFrame(rows, dtype=object)
 
 
-def _auc(part: pd.DataFrame, resamples: int) -> Estimate:
+def _auc(part: pd.DataFrame) -> Estimate:
     runs = [run.sort_values("file") for _, run in part.groupby("seed")]
-    scores = np.stack([[run["score"].to_numpy(float) for run in runs]])
-    return auc_contrast(scores, runs[0]["label"].to_numpy(), runs[0]["patient_id"].to_numpy(), (1,), resamples)
+    scores = np.stack([run["score"].to_numpy(float) for run in runs])
+    return auc_over_seeds(scores, runs[0]["label"].to_numpy(), runs[0]["patient_id"].to_numpy())

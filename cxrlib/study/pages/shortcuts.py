@@ -13,9 +13,9 @@ import pandas as pd
 from scipy.special import expit
 
 from cxrlib.experiment.record import Record
-from cxrlib.metrics.classifier import wilson
+from cxrlib.metrics import two_way
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import percentile, resampled_auc, resampled_means
+from cxrlib.metrics.inference import auc_over_seeds, share_over_seeds
 from cxrlib.study.pairs import points
 
 NOT_RECORDED = "not recorded yet"
@@ -37,7 +37,6 @@ class Evidence:
     records: list[Record]
     files: pd.DataFrame | None
     threshold: float = 0.5
-    resamples: int = 4000
     missing: str = NOT_RECORDED
 
     def arm(self, region: str = "whole", leave_out: str | None = None, sources: bool = False, held_out: bool = False) -> list[Record]:
@@ -93,23 +92,9 @@ def scored(records: list[Record], split: str = "test") -> Scored:
     return Scored(logits, images.index.to_numpy(str), images["label"].to_numpy(), images["patient_id"].to_numpy())
 
 
-def share(values: np.ndarray, patients: np.ndarray, resamples: int) -> Estimate:
-    """Mean of 0 and 1 with its interval; without any spread, Wilson's for the number of patients."""
-    means, draws = resampled_means([values], patients, resamples=resamples)
-    if np.isfinite(means[0]) and means[0] in (0, 1):
-        count = len(np.unique(patients[np.isfinite(values).any(axis=0)]))
-        return wilson(int(means[0]) * count, count)
-    return percentile(means[0], draws[:, 0])
-
-
-def _auc(ones: Scored, zeros: Scored, resamples: int) -> tuple[float, np.ndarray]:
-    return resampled_auc(ones.logits, zeros.logits, ones.patients, zeros.patients, resamples=resamples)
-
-
-def auc(images: Scored, resamples: int) -> Estimate:
+def auc(images: Scored) -> Estimate:
     """Mean AUC over seeds with its interval over patients and seeds; NaN without both classes."""
-    positive = images.labels == 1
-    return percentile(*_auc(images.where(positive), images.where(~positive), resamples)) if 0 < positive.sum() < positive.size else Estimate(np.nan)
+    return auc_over_seeds(images.logits, images.labels, images.patients)
 
 
 def by_region(evidence: Evidence) -> pd.DataFrame:
@@ -121,8 +106,8 @@ def by_region(evidence: Evidence) -> pd.DataFrame:
     for region in evidence.regions():
         arm = evidence.arm(region)
         images = scored(arm)
-        row = {"region": region, "AUC": auc(images, evidence.resamples)}
-        row["accuracy"] = share(images.right(evidence.threshold), images.patients, evidence.resamples)
+        row = {"region": region, "AUC": auc(images)}
+        row["accuracy"] = share_over_seeds(images.right(evidence.threshold), images.patients)
         row["change"] = None if region == "whole" else _change(evidence.arm(), arm, evidence)
         rows.append(row | {"runs": len(arm)})
     return pd.DataFrame(rows, columns=["region", "AUC", "accuracy", "change", "runs"], dtype=object)
@@ -133,8 +118,8 @@ def _change(before: list[Record], after: list[Record], evidence: Evidence) -> Es
     if not seeds:
         return None
     first, second = (scored([r for r in arm if r.config["seed"] in seeds]) for arm in (before, after))
-    (one, drawn), (two, again) = (_auc(images.where(images.labels == 1), images.where(images.labels == 0), evidence.resamples) for images in (second, first))
-    return percentile(one - two, drawn - again)
+    one, two = (two_way.area(images.logits, images.labels, images.patients) for images in (first, second))
+    return two_way.analyse(two - one).estimate()
 
 
 def told_apart(evidence: Evidence) -> dict | None:
@@ -148,11 +133,10 @@ def told_apart(evidence: Evidence) -> dict | None:
         return None
     images = scored(arm)
     right = images.right(evidence.threshold)
-    classes = [np.where(images.labels == label, right, np.nan) for label in (0, 1)]
-    means, draws = resampled_means(classes, images.patients, resamples=evidence.resamples)
-    balanced = percentile(means.mean(), draws.mean(axis=1))
+    classes = [two_way.share(np.where(images.labels == label, right, np.nan), images.patients) for label in (0, 1)]
+    balanced = two_way.analyse(sum(classes) / 2, bounded=True).estimate()
     config = arm[0].config
-    found = {"sources": tuple(config["sources"]), "within": config.get("within"), "AUC": auc(images, evidence.resamples), "balanced accuracy": balanced}
+    found = {"sources": tuple(config["sources"]), "within": config.get("within"), "AUC": auc(images), "balanced accuracy": balanced}
     return found | {"patients": len(np.unique(images.patients)), "runs": len(arm)}
 
 
@@ -173,7 +157,7 @@ def by_source(evidence: Evidence) -> pd.DataFrame:
         for label, called in enumerate(CLASSES):
             for source in sorted(set(sources[images.labels == label])):
                 part = images.where((sources == source) & (images.labels == label))
-                row = {"images": name, "source": source, "label": called, "right": share(part.right(evidence.threshold), part.patients, evidence.resamples)}
+                row = {"images": name, "source": source, "label": called, "right": share_over_seeds(part.right(evidence.threshold), part.patients)}
                 rows.append(row | {"patients": len(np.unique(part.patients)), "runs": len(arm)})
     return pd.DataFrame(rows, columns=["images", "source", "label", "right", "patients", "runs"], dtype=object)
 
@@ -207,20 +191,22 @@ def left_out(evidence: Evidence) -> pd.DataFrame:
         for label, called in enumerate(CLASSES):
             if (held.labels == label).any():
                 parts = [images.where(held.labels == label) for images in both]
-                means, draws = resampled_means([p.right(evidence.threshold) for p in parts], parts[0].patients, resamples=evidence.resamples)
-                ends = [share(p.right(evidence.threshold), p.patients, evidence.resamples) for p in parts]
-                rows.append(_row(source, f"{called} images called {called}", ends, percentile(means[1] - means[0], draws[:, 1] - draws[:, 0]), parts[0], seeds))
-        areas = [_auc(*_classes(images, scored(arm)), evidence.resamples) for images, arm in zip(both, arms, strict=True)]
-        change = percentile(areas[1][0] - areas[0][0], areas[1][1] - areas[0][1])
+                right = [two_way.share(p.right(evidence.threshold), p.patients, pooled=True) for p in parts]
+                ends = [share_over_seeds(p.right(evidence.threshold), p.patients) for p in parts]
+                rows.append(_row(source, f"{called} images called {called}", ends, two_way.analyse(right[1] - right[0]).estimate(), parts[0], seeds))
+        both = [_with_other_class(images, scored(arm)) for images, arm in zip(both, arms, strict=True)]
+        areas = [two_way.area(images.logits, images.labels, images.patients) for images in both]
+        change = two_way.analyse(areas[1] - areas[0]).estimate()
         against = "" if len(set(held.labels)) == 2 else f" against {CLASSES[1 - held.labels[0]]} test images"
-        rows.append(_row(source, f"AUC{against}", [percentile(*area) for area in areas], change, held, seeds))
+        rows.append(_row(source, f"AUC{against}", [auc(images) for images in both], change, held, seeds))
     return pd.DataFrame(rows, columns=["source", "measure", "trained_with", "trained_without", "change", "patients", "runs"], dtype=object)
 
 
-def _classes(images: Scored, test: Scored) -> tuple[Scored, Scored]:
-    """Positives and negatives of some images; of a class that they lack, those of the test split."""
-    ones, zeros = (images.where(images.labels == label) if (images.labels == label).any() else test.where(test.labels == label) for label in (1, 0))
-    return ones, zeros
+def _with_other_class(images: Scored, test: Scored) -> Scored:
+    """Some images and, of a class that they lack, those of the test split, for an AUC."""
+    other = test.where(~np.isin(test.labels, images.labels))
+    joined = [np.concatenate([getattr(part, name) for part in (images, other)], axis=-1) for name in ("logits", "files", "labels", "patients")]
+    return Scored(*joined)
 
 
 def _row(source: str, measure: str, ends: list[Estimate], change: Estimate, images: Scored, seeds: list[int]) -> dict:

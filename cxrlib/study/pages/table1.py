@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from cxrlib import markup
-from cxrlib.metrics import classifier
+from cxrlib.metrics import classifier, two_way
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import verdict
-from cxrlib.metrics.operating import METRICS, Scores, drawn_images, images_by_patient, mean_metrics, patients_behind
+from cxrlib.metrics.operating import METRICS, Scores, contributions, performance_of
 from cxrlib.study import paper
 from cxrlib.study.pairs import points
 
@@ -57,20 +58,20 @@ def drops_markdown(drops: Mapping[str, Mapping[str, Estimate]]) -> str:
         answers.setdefault(ANSWERS[verdict(found["auc"])], []).append(label if isinstance(label, markup.Inline) else markup.text(label))
     auc = "; ".join(f"{answer} for {', '.join(labels)}" for answer, labels in answers.items())
     explained = (
-        "Here minus external, with 95 % intervals: the patients of the two sets are resampled apart and the runs together, so nothing "
+        "Here minus external, with 95 % intervals: the runs are the same on both sets and the patients are others, so nothing "
         "is paired over images. Accuracy, PPV and NPV also follow the share of positive images, which two sets need not have in common; "
         f"sensitivity, specificity and AUC do not. **AUC:** {auc}."
     )
     return f"{markup.table(_columns(), rows)}\n\n{explained}"
 
 
-def drop(inside: Scores, outside: Scores, threshold: float = 0.5, resamples: int = 4000, seed: int = 0) -> dict[str, Estimate]:
+def drop(inside: Scores, outside: Scores, threshold: float = 0.5) -> dict[str, Estimate]:
     """How much greater each metric of Table 1 is on one test set than on another, for the same runs.
 
-    A resample draws the runs once, since the same networks are tested twice, and the patients of each set on their own,
-    since the sets share none; of both, one fewer than there are (:mod:`cxrlib.metrics.inference`). A ratio that does not vary
-    in one of the sets is drawn from Jeffreys' posterior for all, or none, of its patients; an AUC that does not vary
-    leaves the difference without an interval.
+    The runs are the same networks, tested twice, and are paired; the patients are not, since the sets share none
+    (:func:`cxrlib.metrics.two_way.less`). Where a metric is 0, or 1, in every run of one of the sets, the two intervals are
+    combined instead (MOVER: Newcombe 1998; Zou & Donner 2008, Statistics in Medicine 27, 1693), because no fault seen is no
+    proof of none.
 
     Args:
         inside, outside: logits of the same runs, in the same order.
@@ -81,34 +82,14 @@ def drop(inside: Scores, outside: Scores, threshold: float = 0.5, resamples: int
     Raises:
         ValueError: if the two do not have equally many runs.
     """
-    runs, sets = len(inside.logits), (inside, outside)
-    if runs != len(outside.logits):
-        raise ValueError(f"{runs} runs were tested on the one set and {len(outside.logits)} on the other; give the same runs")
-    random = np.random.default_rng(seed)
-    members = [images_by_patient(data.patients) for data in sets]
-    draws = np.empty((2, resamples, len(METRICS)))
-    for number in range(resamples):
-        chosen = random.integers(runs, size=max(runs - 1, 1))
-        for which, data in enumerate(sets):
-            images = drawn_images(data.labels, members[which], random)
-            if images is None:  # one patient of each class
-                draws[which, number] = np.nan
-                continue
-            draws[which, number] = mean_metrics(data.logits[np.ix_(chosen, images)], data.labels[images], threshold)
-    values = [mean_metrics(data.logits, data.labels, threshold) for data in sets]
-    found = {}
-    for column, name in enumerate(METRICS):
-        one, other = (_varied(draws[which, :, column], values[which][column], name, sets[which], random) for which in (0, 1))
-        ends = np.nanquantile(one - other, [0.025, 0.975]) if np.isfinite(one - other).any() else ()
-        found[name] = Estimate(values[0][column] - values[1][column], *ends)
+    if len(inside.logits) != len(outside.logits):
+        raise ValueError(f"{len(inside.logits)} runs were tested on the one set and {len(outside.logits)} on the other; give the same runs")
+    found, rows = {}, [performance_of(data, threshold) for data in (inside, outside)]
+    for name in METRICS:
+        one, other = rows[0][name], rows[1][name]
+        if {float(one), float(other)} & {0.0, 1.0}:
+            down, up = math.hypot(one - one.low, other.high - other), math.hypot(one.high - one, other - other.low)
+            found[name] = Estimate(one - other, one - other - down, one - other + up)
+        else:
+            found[name] = two_way.analyse(two_way.less(*(contributions(data, name, threshold) for data in (inside, outside)))).estimate()
     return found
-
-
-def _varied(draws: np.ndarray, value: float, name: str, data: Scores, random: np.random.Generator) -> np.ndarray:
-    """Draws of a metric; if they are all 0, or all 1, those of a posterior in their place, and for an AUC none."""
-    if value not in (0, 1) or (np.isfinite(draws).any() and np.nanmin(draws) < np.nanmax(draws)):
-        return draws
-    if name == "auc":
-        return np.full_like(draws, np.nan)
-    patients = patients_behind(data, name)
-    return random.beta(value * patients + 0.5, (1 - value) * patients + 0.5, size=len(draws))

@@ -17,7 +17,6 @@ from cxrlib.study.pairs import auc_difference, auc_over_seeds, correctness, effe
 
 FULL = "full set"
 METRICS = ("accuracy", "AUC")
-RESAMPLES = 400  # a page of a book that is executed again and again; the ends of an interval move by a few tenths of a point
 
 
 def is_trial(record: Record) -> bool:
@@ -48,7 +47,7 @@ def curves(records: list[Record]) -> pd.DataFrame:
         groups.setdefault((size_of(record), record.initialisation["name"]), []).append(record)
     rows = []
     for (size, init), runs in groups.items():
-        estimates = {"accuracy": accuracy_over_seeds(*correctness(runs)), "AUC": auc_over_seeds(runs, RESAMPLES)}
+        estimates = {"accuracy": accuracy_over_seeds(*correctness(runs)), "AUC": auc_over_seeds(runs)}
         rows.append({"images per class": size, "init": init, **estimates, "runs": len(runs)})
     return pd.DataFrame(rows, dtype=object)
 
@@ -76,7 +75,7 @@ def comparison(records: list[Record], better: str, worse: str) -> pd.DataFrame:
         first, second = arms([r for r in records if size in (size_of(r), "all sizes")], better, worse)
         if first:
             accuracy = effect([*first, *second], "init", better, worse)
-            rows.append({"images per class": size, "accuracy": accuracy, "AUC": auc_difference(first, second, RESAMPLES), "pairs": len(first)})
+            rows.append({"images per class": size, "accuracy": accuracy, "AUC": auc_difference(first, second), "pairs": len(first)})
     return pd.DataFrame(rows, dtype=object)
 
 

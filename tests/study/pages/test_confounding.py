@@ -10,53 +10,14 @@ from cxrlib.config import RunConfig
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
 from cxrlib.experiment.one_run import open_dataset
-from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import accuracy_over_seeds, difference_over_seeds, resampled_auc, resampled_means
-from cxrlib.study import verdicts
-from cxrlib.study.comparisons import Part
+from cxrlib.study import comparisons, verdicts
+from cxrlib.study.comparisons import design_of_paper
 from cxrlib.study.pages import confounding, file_sizes
 from cxrlib.study.pages import heat as cam_energy
 from cxrlib.study.tables import write_table
-from cxrlib.study.verdicts import judge
 
 RUN = {**confounding.RUN, "resize": 36, "crop": 32, "schedule": (1, 3, 4), "eval_every": 2, "batch_size": 8, "init": "random", "device": "cpu", "threads": 1}
 PHANTOMS = {"seed": 0, "train_positive": 8, "train_negative": 8, "test_per_class": 6, "size": 48}
-
-
-# Statistics
-
-
-def test_without_gaps_the_means_are_those_of_the_hierarchical_bootstrap():
-    generator = np.random.default_rng(0)
-    a, b = generator.random((3, 60)) < 0.8, generator.random((3, 60)) < 0.7
-    patients = np.arange(60) // 2
-    means, draws = resampled_means([a, b], patients)
-    expected = difference_over_seeds(a, b, patients)
-    low, high = np.quantile(draws[:, 0] - draws[:, 1], [0.025, 0.975])
-    assert means[0] - means[1] == pytest.approx(expected)
-    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.02)
-    assert means[0] == pytest.approx(accuracy_over_seeds(a, patients))
-
-
-def test_what_was_not_scored_does_not_count():
-    values = np.array([[1.0, 0.0, np.nan], [np.nan, np.nan, 1.0]])
-    means, draws = resampled_means([values], ["p", "q", "r"], resamples=100)
-    assert means[0] == pytest.approx(2 / 3)
-    known = draws[np.isfinite(draws)]
-    assert ((known >= 0) & (known <= 1)).all()
-
-
-def test_auc_of_every_seed_is_that_of_scikit_learn():
-    from sklearn.metrics import roc_auc_score
-
-    generator = np.random.default_rng(1)
-    ill, well = generator.normal(1, 1, (2, 20)), generator.normal(0, 1, (2, 30))
-    ill[0, :5] = np.nan
-    value, draws = resampled_auc(ill, well, np.arange(20), np.arange(30), resamples=500)
-    expected = [roc_auc_score(np.r_[np.ones(np.isfinite(a).sum()), np.zeros(30)], np.r_[a[np.isfinite(a)], b]) for a, b in zip(ill, well)]
-    assert value == pytest.approx(np.mean(expected))
-    assert np.quantile(draws, 0.025) < value < np.quantile(draws, 0.975)
-    assert np.isnan(resampled_auc(np.full((1, 2), np.nan), well[:1], [0, 1], np.arange(30), resamples=10)[0])
 
 
 # Confounding
@@ -73,7 +34,7 @@ def test_every_level_shows_the_same_patients_and_is_tested_twice(tmp_path):
         assert own["label"].tolist() == plain["label"].tolist()
         same = np.allclose(own["logit"], plain["logit"], atol=1e-5)
         assert same == (record.data["source_confounding"] == 0), "at level 0 the two test sets are one"
-    found = confounding.curve(made, resamples=200).set_index(["level", "measure"])
+    found = confounding.curve(made).set_index(["level", "measure"])
     assert found.loc[(0.0, "AUC"), "gap"] == pytest.approx(0)
     by_hand = [np.mean((r.table()["probability"] > 0.5) == (r.table()["label"] == 1)) for r in made[2:]]
     assert found.loc[(1.0, "accuracy"), "own"] == pytest.approx(np.mean(by_hand))
@@ -91,7 +52,7 @@ def test_the_committed_curve_is_complete_and_recomputed():
     assert sorted((r.data["source_confounding"], r.config["seed"]) for r in stored) == sorted((level, seed) for level in confounding.LEVELS for seed in confounding.SEEDS)
     assert all(record.data["is_phantom"] for record in stored)
     assert not any("dirty" in record.code_version for record in stored)
-    found = confounding.curve(stored, resamples=200).set_index(["level", "measure"])
+    found = confounding.curve(stored).set_index(["level", "measure"])
     for level in confounding.LEVELS:
         members = [r for r in stored if r.data["source_confounding"] == level]
         assert found.loc[(level, "AUC"), "own"] == pytest.approx(np.mean([r.history[-1]["test_auc"] for r in members]))
@@ -115,23 +76,38 @@ def heat():
     return table
 
 
+DESIGN = design_of_paper()
+
+
+def nine(table) -> dict[str, verdicts.Judged]:
+    """Claim 9's comparisons by name, judged."""
+    found = comparisons.compared([], DESIGN, heat=cam_energy.differences(table), claims=(9,))
+    return {answer.compared.name: answer for answer in verdicts.judge(found, comparisons.family_size(DESIGN))}
+
+
+def claim_nine(table) -> str:
+    (row,) = verdicts.verdicts(comparisons.compared([], DESIGN, heat=cam_energy.differences(table), claims=(9,)), comparisons.family_size(DESIGN))
+    return row.verdict
+
+
+CHEST, EDGES = "heat on the chest, positive less negative", "heat on the edges, negative less positive"
+
+
 def test_claim_nine_follows_the_heat(heat):
-    found = cam_energy.parts(heat, resamples=400)
-    assert [part.pairs for part in found] == [3, 3]
+    found = nine(heat)
+    assert [answer.compared.pairs for answer in found.values()] == [3, 3, 0, 0], "the maps of this table call every image rightly"
     means = heat.groupby("label")["centre"].mean()
-    assert found[0].difference == pytest.approx(means[1] - means[0])
-    assert found[1].difference == pytest.approx(-heat.groupby("label")["frame"].mean().diff()[1])
-    assert judge({9: found})[9].verdict == "holds"
-    turned = heat.assign(label=1 - heat["label"])
-    assert judge({9: cam_energy.parts(turned, resamples=400)})[9].verdict == "contradicted"
-    one_way = heat.assign(frame=0.4)
-    assert judge({9: cam_energy.parts(one_way, resamples=400)})[9].verdict == "holds partly"
-    assert judge({9: cam_energy.parts(None)})[9].verdict == "not recorded yet"
+    assert found[CHEST].interval == pytest.approx(means[1] - means[0])
+    assert found[EDGES].interval == pytest.approx(-heat.groupby("label")["frame"].mean().diff()[1])
+    assert claim_nine(heat) == "holds", "what is ours, and not recorded, decides nothing"
+    assert claim_nine(heat.assign(label=1 - heat["label"])) == "contradicted"
+    assert claim_nine(heat.assign(frame=0.4)) == "mixed"
+    assert claim_nine(None) == "not recorded yet"
 
 
 def test_a_map_of_zeros_is_left_out_not_counted_as_none(heat):
     heat.loc[heat.index[:4], ["centre", "frame"]] = np.nan
-    found = cam_energy.shares(heat, resamples=200).set_index(["region", "label"])
+    found = cam_energy.shares(heat).set_index(["region", "label"])
     assert found.loc[("centre", "positive"), "heat"] == pytest.approx(heat.loc[heat["label"] == 1, "centre"].mean())
     assert found.loc[("centre", "negative"), "images"] == pytest.approx(58 / 3)
 
@@ -140,20 +116,14 @@ def test_heat_that_follows_the_prediction_is_told_from_heat_that_follows_the_cla
     generator = np.random.default_rng(3)
     called = heat["predicted"].where(generator.random(len(heat)) < 0.9, 1 - heat["predicted"])
     follows = heat.assign(predicted=called, centre=0.5 + 0.1 * called + 0.02 * generator.normal(size=len(heat)))
-    found = cam_energy.by_prediction(follows, resamples=400)
-    assert cam_energy.parts(follows, resamples=400)[0].difference.low > 0, "claim 9 sees a difference between the true classes"
+    found = cam_energy.by_prediction(follows)
+    assert nine(follows)[CHEST].compared.measured.estimate().low > 0, "claim 9 sees a difference between the true classes"
     assert all(row.difference.low < 0 < row.difference.high for row in found.itertuples()), "there is none at one prediction"
+    assert {answer.word for answer in nine(follows).values() if answer.part.ours} == {"not seen"}
     group = follows[(follows["label"] == 1) & (follows["predicted"] == 0)]
     assert found.loc[0, "positive"] == pytest.approx(group["centre"].mean())
     assert found.loc[0, "images"][1] == pytest.approx(len(group) / 3)
-    assert all(row.difference.low > 0 for row in cam_energy.by_prediction(heat.assign(predicted=called), resamples=400).itertuples())
-
-
-def test_nine_is_corrected_with_all_other_parts(heat):
-    found = {1: [Part("a", Estimate(0.02, 0.001, 0.04, 0.03), 5)], 9: cam_energy.parts(heat, resamples=400)}
-    row = verdicts.verdicts({n: found.get(n, []) for n in range(1, 10)})[8]
-    assert row.verdict == "holds"
-    assert row.result.count("points") == 2 and "p = 0.015" in row.result, "2 / 401, times three"
+    assert all(row.difference.low > 0 for row in cam_energy.by_prediction(heat.assign(predicted=called)).itertuples())
 
 
 def test_heat_is_measured_written_and_read_back(one_run, tmp_path):
@@ -189,10 +159,11 @@ def test_the_committed_heat_belongs_to_committed_records():
         theirs = record.table().set_index("file")
         assert of["label"].to_dict() == theirs["label"].to_dict()
         assert of["predicted"].to_dict() == (theirs["logit"] > 0).astype(int).to_dict()
-    centre, frame = cam_energy.parts(table, resamples=400)
+    answers = nine(table)
+    centre, frame = answers[CHEST].interval, answers[EDGES].interval
     by_class = table.groupby(["label", "seed"])[["centre", "frame"]].mean().groupby("label").mean()
-    assert centre.difference == pytest.approx(by_class.loc[1, "centre"] - by_class.loc[0, "centre"], abs=0.02)
-    assert frame.difference == pytest.approx(by_class.loc[0, "frame"] - by_class.loc[1, "frame"], abs=0.02)
+    assert centre == pytest.approx(by_class.loc[1, "centre"] - by_class.loc[0, "centre"], abs=0.02)
+    assert frame == pytest.approx(by_class.loc[0, "frame"] - by_class.loc[1, "frame"], abs=0.02)
     text = (ROOT / "results" / "grad_cam.parquet").read_bytes()
     assert b"/work/" not in text and b"/tmp/" not in text and "dirty" not in about["code_version"]
 
@@ -203,8 +174,8 @@ def test_the_committed_heat_belongs_to_committed_records():
 def test_sizes_give_the_class_away_only_if_they_differ(tmp_path):
     rows = [(split, f"{split}{i}.png", f"{split}{i}", "positive" if i % 2 else "negative", "s", 100 + 10 * (i % 2), 100) for split in ("train", "test") for i in range(40)]
     files = pd.DataFrame(rows, columns=list(file_sizes.TYPES))
-    assert file_sizes.guess(files, resamples=100) == 1
-    same = file_sizes.guess(files.assign(width=100), resamples=100)
+    assert file_sizes.guess(files) == 1
+    same = file_sizes.guess(files.assign(width=100))
     assert same == 0.5
     files.attrs["about"] = {"data": "made"}
     write_table(files, tmp_path / "files.parquet")
@@ -219,4 +190,4 @@ def test_the_committed_sizes_are_those_of_the_records_data():
     assert files.attrs["about"]["fingerprint"] == record.data["fingerprint"]
     tested = files[files["split"] == "test"].set_index("file")
     assert (tested["label"] == "positive").astype(int).to_dict() == record.table().set_index("file")["label"].to_dict()
-    assert file_sizes.guess(files, resamples=100) > 0.9, "size and shape alone tell the class"
+    assert file_sizes.guess(files) > 0.9, "size and shape alone tell the class"

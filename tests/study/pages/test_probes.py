@@ -43,7 +43,7 @@ def test_probes_of_a_data_set_over_seeds(one_run):
     table = probes.probe(experiment.open_dataset(config), config, ("random", "fractal-s"), (0, 1))
     assert len(table) == 2 * 2 * len(probes.LAYERS) * 12
     assert set(table["init"]) == {"random", "fractal-s"} and str(one_run["data"]) not in table.to_json()
-    aucs = probes.probe_aucs(table, resamples=50)
+    aucs = probes.probe_aucs(table)
     assert list(aucs["layer"].unique()) == list(probes.LAYERS)
     for value in aucs["AUC"]:
         assert 0 <= value.low <= value <= value.high <= 1

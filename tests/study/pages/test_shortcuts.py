@@ -56,7 +56,7 @@ def evidence(blind: bool = True) -> Evidence:
         runs.append(made(seed, {"validation": held(seed), "test": TEST}, validation_fraction=0.3))
         runs.append(made(seed, {"validation": others, "test": TEST, "left_out": of_b}, lambda _, source: blind and source == "b", leave_out="b", validation_fraction=0.3))
         runs.append(made(seed, {"test": [row for row in held(seed) if row[1] == "positive"]}, sources=("a", "b"), within="positive", validation_fraction=0.3))
-    return Evidence("made", runs, FILES, resamples=300)
+    return Evidence("made", runs, FILES)
 
 
 def test_regions_are_compared_with_the_whole_image_seed_by_seed():

@@ -19,11 +19,11 @@ def drawn(seed: int, images: int, skill: tuple[float, ...], side: float = 0.0) -
 
 def test_a_drop_has_the_spread_of_two_independent_sets():
     inside, outside = drawn(0, 400, (1.3,)), drawn(1, 200, (0.6,))
-    found = table1.drop(inside, outside, resamples=1500)
+    found = table1.drop(inside, outside)
     right = [((data.logits > 0) == (data.labels == 1)).mean() for data in (inside, outside)]
     assert found["accuracy"] == pytest.approx(right[0] - right[1])
     error = np.sqrt(sum(share * (1 - share) / data.labels.size for share, data in zip(right, (inside, outside))))
-    assert found["accuracy"].high - found["accuracy"].low == pytest.approx(2 * 1.96 * error, rel=0.12)
+    assert found["accuracy"].high - found["accuracy"].low == pytest.approx(2 * 1.96 * error, rel=0.03)
     assert list(found) == list(METRICS)
     assert found["auc"].low > 0
 
@@ -31,25 +31,24 @@ def test_a_drop_has_the_spread_of_two_independent_sets():
 def test_one_network_is_the_same_network_on_both_sets():
     """A run that is bad inside is bad outside: that is no uncertainty of the drop, if runs are drawn together."""
     skill = (3.0, 0.05, 3.0, 0.05)
-    found = table1.drop(drawn(0, 800, skill), drawn(1, 800, skill), resamples=600)
+    found = table1.drop(drawn(0, 800, skill), drawn(1, 800, skill))
     assert abs(found["accuracy"]) < 0.03
     assert found["accuracy"].high - found["accuracy"].low < 0.12, "drawn apart, the runs alone would spread it over half of the scale"
 
 
 def test_no_fault_in_either_set_is_no_proof_of_no_drop():
-    found = table1.drop(drawn(0, 40, (20.0, 20.0)), drawn(1, 60, (20.0, 20.0)), resamples=300)
+    found = table1.drop(drawn(0, 40, (20.0, 20.0)), drawn(1, 60, (20.0, 20.0)))
     assert found["accuracy"] == found["auc"] == 0
     assert found["accuracy"].low < 0 < found["accuracy"].high
-    assert np.isnan(found["auc"].low)
-    assert "no interval" in table1.drops_markdown({"m": found})
+    assert found["auc"].low < 0 < found["auc"].high, "nor is a perfect ranking"
 
 
 def test_what_no_run_has_is_a_dash():
     silent = drawn(0, 40, (0.1, 0.1), side=-20)  # calls every image negative
-    row = thresholds.performance_of(silent, resamples=200)
+    row = thresholds.performance_of(silent)
     assert np.isnan(row["ppv"]) and row["sensitivity"] == 0
     assert row["sensitivity"].high > 0.05, "none of 20 is no proof of none"
-    found = table1.drop(silent, drawn(1, 40, (1.0, 1.0)), resamples=200)
+    found = table1.drop(silent, drawn(1, 40, (1.0, 1.0)))
     assert np.isnan(found["ppv"]) and found["sensitivity"].high < 0
     assert "| – |" in table1.drops_markdown({"m": found})
     assert "| – |" in table1.markdown({"m": row})
@@ -61,7 +60,7 @@ def test_a_drop_needs_the_same_runs():
 
 
 def test_the_table_has_the_papers_rows_and_ours():
-    row = thresholds.performance_of(drawn(0, 100, (1.0, 1.2)), resamples=200)
+    row = thresholds.performance_of(drawn(0, 100, (1.0, 1.2)))
     lines = table1.markdown({markup.Inline("**random** (here)"): row, markup.Inline("**random** (external: clinic)"): row}).splitlines()
     assert lines[0] == "| network | accuracy | sensitivity | PPV | specificity | NPV | AUC |"
     assert len(lines) == 2 + len(paper.TABLE_1) + 2
@@ -72,7 +71,7 @@ def test_the_table_has_the_papers_rows_and_ours():
 
 
 def test_the_answer_is_read_off_the_auc():
-    worse = table1.drop(drawn(0, 300, (2.0, 2.0)), drawn(1, 300, (0.2, 0.3)), resamples=200)
-    same = table1.drop(drawn(0, 300, (1.0, 1.0)), drawn(1, 300, (1.0, 1.0)), resamples=200)
+    worse = table1.drop(drawn(0, 300, (2.0, 2.0)), drawn(1, 300, (0.2, 0.3)))
+    same = table1.drop(drawn(0, 300, (1.0, 1.0)), drawn(1, 300, (1.0, 1.0)))
     text = table1.drops_markdown({"a": worse, "b": same, "c": same})
     assert text.endswith("**AUC:** clearly lower on the external set for a; no clear difference for b, c.")

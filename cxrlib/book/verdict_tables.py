@@ -1,0 +1,119 @@
+"""The verdicts on pages that are no notebook, and the rules that they follow: tables made when a page is built.
+
+=================================  ==================================================================================
+``{cxr-verdicts} NOTEBOOK ...``    the claims that some executed notebooks judge, each with its word and what it is of
+``:parts:``                        with this option a row for every comparison of every part
+``{cxr-table} words``              what each word means
+``{cxr-table} parts``              the claims in parts: the paper's words, and what is tested
+``{cxr-table} rule-changes``       rules that were changed after results
+=================================  ==================================================================================
+
+A notebook hands its verdicts on with ``glue("verdicts", verdicts.packed(...))``. Everything becomes text nodes, and a word
+carries its meaning for a hover.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util.docutils import SphinxDirective
+
+from cxrlib.study.claims import CLAIMS
+from cxrlib.study.parts import CHANGES, PARTS
+from cxrlib.study.verdicts import MEANING
+
+Cell = str | nodes.Node
+
+
+def word_rows(_: Path) -> list[list[str]]:
+    return [["Word", "Meaning"], *map(list, MEANING.items())]
+
+
+def part_rows(_: Path) -> list[list[str]]:
+    runs = {"grid": "the whole grid of section 4.1", "setting": "the one setting of section 4.2", "few": "few images per class", "heat": "Grad-CAM on every test image", "none": "–"}
+    titles = {claim.number: claim.title for claim in CLAIMS}
+    rows = [["Claim", "Part", "The paper's words", "On which runs", "Expected"]]
+    for part in PARTS:
+        words = f"our reading, from: {part.words}" if part.ours else f"“{part.words}” (§{part.section})"
+        says = f"{part.says} ({part.note})" if part.note else part.says
+        rows.append([f"{part.claim}. {titles[part.claim]}", says, words, runs[part.runs], part.expected])
+    return rows
+
+
+def change_rows(_: Path) -> list[list[str]]:
+    return [["Date", "The rule", "Why"], *([change.date, change.rule.replace("*", ""), change.reason.replace("*", "")] for change in CHANGES)]
+
+
+MAKERS = {"words": word_rows, "parts": part_rows, "rule-changes": change_rows}
+
+
+def glued(notebook: Path) -> list[dict[str, Any]]:
+    """What a notebook glued as ``verdicts``; empty if it did not."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            if output.get("metadata", {}).get("scrapbook", {}).get("name") == "verdicts":
+                text = "".join(next(value for kind, value in output["data"].items() if kind.endswith("text/plain")))
+                return json.loads(ast.literal_eval(text))
+    return []
+
+
+def table(rows: Iterable[Iterable[Cell]], classes: Iterable[str] = ()) -> nodes.table:
+    """A table node from cells of text or nodes, header first."""
+    header, *body = [list(row) for row in rows]
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in header), cols=len(header))
+    group += nodes.thead("", _row(header))
+    group += nodes.tbody("", *map(_row, body))
+    return nodes.table("", group, classes=["colwidths-auto", *classes])
+
+
+def _row(cells: list[Cell]) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", nodes.Text(cell) if isinstance(cell, str) else cell)) for cell in cells))
+
+
+def word(name: str) -> nodes.Node:
+    """A word of a verdict in bold, with its meaning on hover."""
+    return nodes.strong("", "", nodes.abbreviation(name, name, explanation=MEANING[name]) if name in MEANING else nodes.Text(name))
+
+
+class VerdictsDirective(SphinxDirective):
+    """The verdicts of executed notebooks, by claim or part by part."""
+
+    required_arguments = 1
+    optional_arguments = 9
+    option_spec = {"parts": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        book = Path(self.env.srcdir)
+        rows: list[dict[str, Any]] = []
+        for name in self.arguments:
+            path = book / "executed" / f"{name}.ipynb"
+            if not path.is_file():
+                raise self.error(f"there is no executed notebook '{name}'")
+            rows += glued(path)
+        rows.sort(key=lambda row: row["claim"])
+        self.env.note_reread()
+        return [table(self._parts(rows) if "parts" in self.options else self._claims(rows), ["cxr-verdicts"])]
+
+    @staticmethod
+    def _claims(rows: list[dict[str, Any]]) -> list[list[Cell]]:
+        shown: list[list[Cell]] = [["Claim of the paper", "Verdict", "Of its parts"]]
+        texts = {claim.number: claim.text for claim in CLAIMS}
+        for row in {row["claim"]: row for row in reversed(rows)}.values():
+            shown.insert(1, [f"{row['claim']}. {row['title']}. {texts[row['claim']]}", word(row["claim_word"]), row["mixed_of"] or "all alike"])
+        return shown
+
+    @staticmethod
+    def _parts(rows: list[dict[str, Any]]) -> list[list[Cell]]:
+        shown: list[list[Cell]] = [["Claim and part", "Expected", "Comparison", "Here, with adjusted interval", "Word"]]
+        said = None
+        for row in rows:
+            part = f"{row['claim']}. {'Our reading: ' if row['ours'] else ''}{row['part']}"
+            shown.append([part if part != said else "", row["expected"] if part != said else "", row["compared"], row["result"], word(row["word"])])
+            said = part
+        return shown
