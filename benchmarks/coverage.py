@@ -40,7 +40,7 @@ def populations(results: Path) -> dict[str, coverage.Population]:
     return found
 
 
-def bootstrap(groups: list[Scores], random: np.random.Generator, resamples: int = 1000) -> tuple[float, float]:
+def bootstrap(groups: list[Scores], random: np.random.Generator, resamples: int = 400) -> tuple[float, float]:
     """The replaced method: percentile interval of a difference in accuracy over resampled seeds and patients, one fewer of each."""
     patients, count, seeds = groups[0].patients, groups[0].patients.max() + 1, len(groups[0].logits)
     right = [(group.logits > 0) == (group.labels == 1) for group in groups]
@@ -75,7 +75,7 @@ def main() -> None:
     rows = []
     for name, whole in populations(arguments.results).items():
         found = coverage.simulate(whole, seeds=SEEDS, spreads=SPREADS, repeats=arguments.repeats)
-        tables = {"two-way analysis": found, "bootstrap, replaced": replaced(whole, arguments.repeats // 2)}
+        tables = {"two-way analysis": found, "bootstrap, replaced": replaced(whole, arguments.repeats // 4)}
         rows += [{"population": name, "method": method} | row for method, table in tables.items() for row in table.to_dict("records")]
         print(f"{name}: {100 * found['covered'].min():.1f} to {100 * found['covered'].max():.1f} % over {len(found)} cells")
     about = {"what": "coverage of 95 % intervals, simulated", "records": arguments.results.name, "code_version": code_version()}

@@ -31,6 +31,8 @@ class Population(NamedTuple):
     logits: np.ndarray
     labels: np.ndarray
     patients: np.ndarray
+    members: list[np.ndarray]
+    """Positions of the images of each patient."""
 
 
 def population(logits: Sequence[np.ndarray], labels: np.ndarray, patients: np.ndarray) -> Population:
@@ -39,7 +41,8 @@ def population(logits: Sequence[np.ndarray], labels: np.ndarray, patients: np.nd
     for label in (0, 1):
         part = stacked[..., labels == label]
         stacked[..., labels == label] = part - part.mean(axis=-1, keepdims=True) + part.mean(axis=(1, 2), keepdims=True)
-    return Population(stacked, np.asarray(labels), patient_index(patients, len(labels))[0])
+    index, count = patient_index(patients, len(labels))
+    return Population(stacked, np.asarray(labels), index, [np.flatnonzero(index == code) for code in range(count)])
 
 
 def _value(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
@@ -70,7 +73,7 @@ def simulated_study(whole: Population, truth: Truth, seeds: int, spread: float, 
 
     ``spread`` is the standard deviation over seeds of the first group's metric, as a share.
     """
-    members = [np.flatnonzero(whole.patients == code) for code in range(whole.patients.max() + 1)]
+    members = whole.members
     drawn = random.integers(len(members), size=len(members))
     images = np.concatenate([members[code] for code in drawn])
     patients = np.repeat(np.arange(len(drawn)), [len(members[code]) for code in drawn])
