@@ -38,7 +38,7 @@ def share_over_seeds(values: ArrayLike, patients: ArrayLike | None = None, confi
     """
     values = np.asarray(values, dtype=float)
     found = two_way.analyse(_of_seeds(two_way.share(values, patients, pooled=True), seeds), bounded=True)
-    if found.value in (0, 1) and found.error == 0:
+    if found.value in (0, 1) and not found.error > 0:
         seen = np.isfinite(values).any(axis=0)
         count = patient_index(None if patients is None else np.asarray(patients, dtype=object)[seen], int(seen.sum()))[1]
         return wilson(count * round(found.value), count, confidence)
@@ -87,7 +87,7 @@ def auc_over_seeds(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | N
     """Mean AUC over runs of scores (runs, images), NaN where a run did not see an image; NaN unless both classes occur."""
     labels = np.asarray(labels)
     found = two_way.analyse(two_way.area(scores, labels, patients), bounded=True)
-    if found.value in (0, 1) and found.error == 0:
+    if found.value in (0, 1) and not found.error > 0:
         index, _ = patient_index(patients, len(labels))
         ill, well = (len(np.unique(index[labels == label])) for label in (1, 0))
         return Estimate(found.value, *newcombe_auc(found.value, ill, well, confidence))

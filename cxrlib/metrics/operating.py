@@ -78,7 +78,7 @@ def performance_of(data: Scores, threshold: float = 0.5) -> dict[str, Estimate]:
     row = {}
     for name in METRICS:
         found = two_way.analyse(contributions(data, name, threshold), bounded=True)
-        if found.error == 0 and found.value in (0, 1):
+        if found.value in (0, 1) and not found.error > 0:
             count = patients_behind(data, name)
             ill = patients_behind(data, "sensitivity")
             row[name] = wilson(count * round(found.value), count) if name != "auc" else Estimate(found.value, *newcombe_auc(found.value, ill, count - ill, 0.95))

@@ -180,7 +180,8 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, patients: ArrayLike | No
     """Contributions (runs, patients) to the sum of ``numerator`` over that of ``denominator``, both (runs, images).
 
     The mean over all is the mean of the runs' ratios or, if ``pooled``, the ratio of the sums over all runs, for ratios
-    with few images in some runs, where a run without any says nothing. If not pooled, its row is NaN.
+    with few images in some runs, where a run without any says nothing. If not pooled, its row is NaN. Where a single patient
+    is behind the ratio there is one column, of which :func:`analyse` knows that it cannot tell how patients differ.
 
     Args:
         patients: ids (images,); None makes every image its own patient.
@@ -192,6 +193,8 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, patients: ArrayLike | No
     if above.shape != below.shape or above.ndim != 2 or 0 in above.shape:
         raise ValueError(f"numerator and denominator must both have shape (runs, images), not {above.shape} and {below.shape}")
     top, bottom = (_by_patient(values, patients) for values in (above, below))
+    if (bottom.sum(axis=0) > 0).sum() < 2:
+        top, bottom = (values.sum(axis=1, keepdims=True) for values in (top, bottom))
     totals = bottom.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         if pooled:
@@ -210,12 +213,13 @@ def share(values: ArrayLike, patients: ArrayLike | None = None, pooled: bool = F
 def area(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | None = None) -> np.ndarray:
     """Contributions to the AUC of ``scores`` (runs, images) against ``labels`` (images,) of 0 and 1, ties counted half.
 
-    NaN scores are images that a run did not see; a run that lacks a class is a row of NaN.
+    NaN scores are images that a run did not see; a run that lacks a class is a row of NaN. With a single patient of a class
+    there is one column, as in :func:`ratio`.
     """
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
     if scores.ndim != 2 or labels.shape != scores.shape[1:]:
         raise ValueError(f"scores must have shape (runs, images) and labels (images,), not {scores.shape} and {labels.shape}")
-    n_patients = patient_index(patients, scores.shape[1])[1]
+    index, n_patients = patient_index(patients, scores.shape[1])
     found = np.full((len(scores), n_patients), np.nan)
     for run, row in enumerate(scores):
         known = np.isfinite(row)
@@ -224,8 +228,10 @@ def area(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | None = None
             below, above = delong_placements(labels[known], row[known])
             each, influence = below.mean(), np.zeros((1, len(row)))
             influence[0, positive], influence[0, negative] = (below - each) / len(below), (above - each) / len(above)
-            found[run] = each + n_patients * _by_patient(influence, patients)[0]
-    return found
+            found[run] = each + n_patients * np.bincount(index, weights=influence[0], minlength=n_patients)
+    seen = np.isfinite(scores).any(axis=0)
+    alone = min(len(np.unique(index[seen & (labels == label)])) for label in (0, 1)) < 2
+    return found.mean(axis=1, keepdims=True) if alone else found
 
 
 def _by_patient(values: np.ndarray, patients: ArrayLike | None) -> np.ndarray:
@@ -240,6 +246,8 @@ def less(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         raise ValueError(f"{len(first)} runs were tested on the one set and {len(second)} on the other; give the same runs")
     together = first.shape[1] + second.shape[1]
     one, other = (values.mean(axis=1, keepdims=True) for values in (first, second))
+    if 1 in (first.shape[1], second.shape[1]):
+        return one - other
     return one - other + np.hstack([(first - one) * together / first.shape[1], (other - second) * together / second.shape[1]])
 
 

@@ -165,17 +165,19 @@ def test_one_patient_of_each_class_has_no_interval_and_no_loop():
 
     labels, patients = np.array([0, 0, 1, 1]), np.array(["a", "a", "b", "b"])
     few = operating.Scores(np.array([[-1.0, 0.5, 1.0, 2.0], [-1.0, 0.5, -1.0, 2.0]]), labels, patients)
-    row = operating.performance_of(few, resamples=50)
+    row = operating.performance_of(few)
     assert row["sensitivity"] == 0.75 and np.isnan(row["sensitivity"].low)
     assert row["specificity"] == 0.5 and np.isnan(row["auc"].low)
     assert row["auc"].percent() == "81.2"
-    perfect = operating.performance_of(few._replace(logits=np.array([[-1.0, -1.0, 1.0, 1.0]])), resamples=50)
+    perfect = operating.performance_of(few._replace(logits=np.array([[-1.0, -1.0, 1.0, 1.0]])))
     assert perfect["sensitivity"] == 1 and 0.1 < perfect["sensitivity"].low < 0.3, "Wilson's interval of 1 of 1 patient"
-    found = table1.drop(few, few, resamples=50)
+    found = table1.drop(few, few)
     assert all(value == 0 for value in found.values()) and np.isnan(found["auc"].low)
-    drawn = operating.drawn_of(few, 0.5, 50)
+    one_run = few._replace(logits=few.logits[:1])
+    assert all(np.isnan(value.low) for name, value in operating.performance_of(one_run).items() if name in ("sensitivity", "specificity", "auc") and 0 < value < 1)
+    drawn = operating.resampled(few, lambda logits, labels: operating.sensitivity_at(logits, labels, 0.5), 50)
     assert drawn.minus(drawn).p_value == 1.0 and np.isnan(drawn.minus(drawn).low)
     mixed = few._replace(patients=np.array(["a", "b", "a", "b"]))
-    assert np.isfinite(operating.performance_of(mixed, resamples=50)["auc"].low), "patients with images of both classes can be drawn"
+    assert np.isfinite(operating.performance_of(mixed)["auc"].low), "patients with images of both classes can be drawn"
     three = few._replace(patients=np.array(["a", "c", "b", "b"]))
-    assert np.isfinite(operating.performance_of(three, resamples=50)["auc"].low)
+    assert np.isnan(operating.performance_of(three)["auc"].low), "one ill patient says nothing of how ill patients differ"
