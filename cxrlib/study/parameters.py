@@ -83,7 +83,6 @@ class Truth(Parameters):
     across: Path = Field(Path("results/across.parquet"), description="records of training in one collection and across collections")
     files: Path = Field(Path("results/across-files.parquet"), description="sources and sizes of the image files of those records")
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
-    resamples: int = Field(4000, ge=100, description="bootstrap resamples of each interval")
 
 
 class Failures(Truth):

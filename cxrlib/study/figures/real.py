@@ -119,7 +119,8 @@ def coverage(table: pd.DataFrame, title: str) -> Figure:
     kinds = [
         ("two-way analysis", "all training images", "the book's intervals", PALETTE[0], "o"),
         ("two-way analysis", "32 images per class", "the same, 32 images per class", PALETTE[0], "D"),
-        ("bootstrap, replaced", "all training images", "bootstrap, replaced", PALETTE[1], "X"),
+        ("bootstrap, replaced", "all training images", "bootstrap, replaced", PALETTE[1], "s"),
+        ("bootstrap, replaced", "32 images per class", "the same, 32 images per class", PALETTE[1], "d"),
     ]
     cells = [(of, metric, spread) for metric in ("accuracy", "npv", "auc") for of in ("value", "difference") for spread in sorted(table["spread"].unique())]
     shown = {"npv": "NPV", "auc": "AUC"}
@@ -130,12 +131,12 @@ def coverage(table: pd.DataFrame, title: str) -> Figure:
         ax.axvline(95, color="0.4", linewidth=1)
         for shift, (method, population, label, color, marker) in enumerate(kinds):
             part = table[(table["method"] == method) & (table["population"] == population) & (table["seeds"] == seeds)]
-            places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.22 * (1 - shift) for row in part.itertuples()]
-            face = "none" if marker == "D" else color
+            places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.18 * (1.5 - shift) for row in part.itertuples()]
+            face = "none" if population == "32 images per class" else color
             ax.plot(100 * part["covered"], places, marker, color=color, markerfacecolor=face, markersize=7, label=label)
         ax.set(xlabel="studies whose interval holds the truth (%)", title=f"{seeds} seeds", xlim=(85, 100))
     names = [f"{shown.get(metric, metric)}{', difference' if of == 'difference' else ''}, seeds differ by {100 * spread:g}" for of, metric, spread in cells]
     axes[0][0].set_yticks(range(len(cells) - 1, -1, -1), names)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure

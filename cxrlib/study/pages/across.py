@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from cxrlib.experiment.record import Record, code_version
+from cxrlib.metrics import two_way
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import percentile, resampled_auc
+from cxrlib.metrics.inference import share_over_seeds
 from cxrlib.study.pages.file_sizes import measure
-from cxrlib.study.pages.shortcuts import NOT_RECORDED, Scored, beyond, scored, share
+from cxrlib.study.pages.shortcuts import NOT_RECORDED, Scored, auc, beyond, scored
 from cxrlib.study.pairs import points
 from cxrlib.study.tables import read_table
 from cxrlib.study.truth import APART, EVENED, FOLD, HOSPITAL, SAME, TruthSets, open_any
@@ -89,7 +90,6 @@ class Across:
     records: list[Record]
     files: pd.DataFrame
     threshold: float = 0.5
-    resamples: int = 4000
 
     def of(self, training: str) -> list[Record]:
         """The runs on one training folder, or on all folds."""
@@ -129,10 +129,10 @@ class Across:
         if images is None:
             return None
         positive = images.labels == 1
-        row: dict = {"training": training, "test": test, "AUC": percentile(*auc_draws(images, self.resamples))}
+        row: dict = {"training": training, "test": test, "AUC": auc(images)}
         for name, chosen in (("sensitivity", positive), ("specificity", ~positive)):
             part = images.where(chosen)
-            row[name] = share(part.right(self.threshold), part.patients, self.resamples) if chosen.any() else Estimate(np.nan)
+            row[name] = share_over_seeds(part.right(self.threshold), part.patients) if chosen.any() else Estimate(np.nan)
         return row | {"images": images.labels.size, "patients": len(np.unique(images.patients)), "runs": len(images.logits)}
 
     def table(self) -> pd.DataFrame:
@@ -145,8 +145,7 @@ class Across:
         pair = [self.scores(training, name) for name in (OWN, test)]
         if None in pair:
             return Estimate(np.nan)
-        (own, first), (other, second) = (auc_draws(images, self.resamples, seed) for seed, images in enumerate(pair))
-        return percentile(own - other, first - second)
+        return two_way.analyse(_fall(*pair)).estimate()
 
     def rescued(self, test: str) -> Estimate:
         """How much less the AUC falls with pictures evened out than as published: fall as published less fall evened out, paired by image and seed."""
@@ -157,9 +156,8 @@ class Across:
             pair = [same.scores(training, name) for name in (OWN, test)]
             if None in pair:
                 return Estimate(np.nan)
-            (own, first), (other, second) = (auc_draws(images, self.resamples, seed) for seed, images in enumerate(pair))
-            found.append((own - other, first - second))
-        return percentile(found[0][0] - found[1][0], found[0][1] - found[1][1])
+            found.append(_fall(*pair))
+        return two_way.analyse(found[0] - found[1]).estimate()
 
     def by_files(self) -> pd.DataFrame:
         """AUC of what sees no picture: columns training, test, knows ('shape' or 'source'), AUC.
@@ -198,16 +196,12 @@ class Across:
         labels = (test["label"] == "positive").to_numpy().astype(int)
         if len(set(labels)) < 2 or not np.isfinite(guesses).any():
             return Estimate(np.nan)
-        return percentile(*auc_draws(Scored(guesses[None], test["file"].to_numpy(str), labels, test["patient_id"].to_numpy()), self.resamples))
+        return auc(Scored(guesses[None], test["file"].to_numpy(str), labels, test["patient_id"].to_numpy()))
 
 
-def auc_draws(images: Scored, resamples: int, seed: int = 0) -> tuple[float, np.ndarray]:
-    """Mean AUC over seeds and its resampled values; NaN without both classes."""
-    positive = images.labels == 1
-    if not 0 < positive.sum() < positive.size:
-        return np.nan, np.full(resamples, np.nan)
-    ones, zeros = images.where(positive), images.where(~positive)
-    return resampled_auc(ones.logits, zeros.logits, ones.patients, zeros.patients, seed=seed, resamples=resamples)
+def _fall(own: Scored, other: Scored) -> np.ndarray:
+    """Contributions (seeds, patients of both) to the AUC on the own test set less that on another, of the same runs."""
+    return two_way.less(*(two_way.area(images.logits, images.labels, images.patients) for images in (own, other)))
 
 
 def together(parts: list[Scored]) -> Scored:

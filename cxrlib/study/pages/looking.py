@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cxrlib.metrics import two_way
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import percentile, resampled_means
-from cxrlib.study.comparisons import Part
+from cxrlib.metrics.inference import share_over_seeds
 from cxrlib.study.pages.attention import CAM, OCCLUSION, REGIONS, UNTRAINED
 from cxrlib.study.pages.shortcuts import beyond
 from cxrlib.study.pairs import points
@@ -44,7 +44,7 @@ def arrays(table: pd.DataFrame, columns: Sequence[str]) -> tuple[list[np.ndarray
     return [wide[column].to_numpy(float) for column in columns], patients
 
 
-def shares(table: pd.DataFrame, untrained: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+def shares(table: pd.DataFrame, untrained: pd.DataFrame) -> pd.DataFrame:
     """Heat by region against what no network would score; ``table`` and ``untrained`` hold the same runs and images (:func:`chosen`).
 
     Returns:
@@ -55,38 +55,38 @@ def shares(table: pd.DataFrame, untrained: pd.DataFrame, resamples: int = 4000) 
     for region in REGIONS:
         arms, patients = arrays(table, (region, f"area_{region}", f"blob_{region}"))
         (other,), _ = arrays(untrained, (region,))
-        means, draws = resampled_means([*arms, other], patients, resamples=resamples)
+        kinds = dict(zip(("heat", "area", "blob", "untrained"), [*arms, other], strict=True))
+        parts = {name: two_way.share(values, patients, pooled=True) for name, values in kinds.items()}
         row: dict = {"region": region}
-        row |= {name: percentile(means[k], draws[:, k]) for k, name in enumerate(("heat", "area", "blob", "untrained"))}
-        row |= {f"over_{name}": percentile(means[0] - means[k], draws[:, 0] - draws[:, k]) for k, name in enumerate(("area", "blob", "untrained"), 1)}
+        row |= {name: share_over_seeds(values, patients) for name, values in kinds.items()}
+        row |= {f"over_{name}": two_way.analyse(parts["heat"] - parts[name]).estimate() for name in ("area", "blob", "untrained")}
         rows.append(row | {"images": int(np.isfinite(arms[1]).any(axis=0).sum())})
     return pd.DataFrame(rows, dtype=object)
 
 
-def difference(one: pd.DataFrame, two: pd.DataFrame, column: str, resamples: int = 4000) -> Estimate:
+def difference(one: pd.DataFrame, two: pd.DataFrame, column: str) -> Estimate:
     """Mean of a column in ``one`` less that in ``two``, the same seeds and images of two networks, methods or layers."""
     (first,), patients = arrays(one.assign(init=""), (column,))
     (second,), _ = arrays(two.assign(init=""), (column,))
-    means, draws = resampled_means([first, second], patients, resamples=resamples)
-    return percentile(means[0] - means[1], draws[:, 0] - draws[:, 1])
+    a, b = (two_way.share(values, patients, pooled=True) for values in (first, second))
+    return two_way.analyse(a - b).estimate()
 
 
-def mean(table: pd.DataFrame, column: str, resamples: int = 4000) -> Estimate:
+def mean(table: pd.DataFrame, column: str) -> Estimate:
     """Mean of a column over runs and images, with its interval over patients (and runs)."""
     (values,), patients = arrays(table, (column,))
-    means, draws = resampled_means([values], patients, resamples=resamples)
-    return percentile(means[0], draws[:, 0])
+    return share_over_seeds(values, patients)
 
 
-def side_agreement(table: pd.DataFrame, resamples: int = 4000) -> tuple[Estimate, int]:
+def side_agreement(table: pd.DataFrame) -> tuple[Estimate, int]:
     """Share of images with a side (``CLEAR_SIDE``) whose lungs have more heat on it, and how many images those are; 0.5 is chance."""
     (heat, opacity), patients = arrays(table, ("heat_side", "opacity_side"))
     known = np.isfinite(heat) & (np.abs(opacity) >= CLEAR_SIDE)
-    means, draws = resampled_means([np.where(known, (heat > 0) == (opacity > 0), np.nan)], patients, resamples=resamples)
-    return percentile(means[0], draws[:, 0]), int(known.any(axis=0).sum())
+    agreed = np.where(known, (heat > 0) == (opacity > 0), np.nan)
+    return share_over_seeds(agreed, patients), int(known.any(axis=0).sum())
 
 
-def within_lungs(table: pd.DataFrame, resamples: int = 4000) -> tuple[Estimate, Estimate, Estimate]:
+def within_lungs(table: pd.DataFrame) -> tuple[Estimate, Estimate, Estimate]:
     """Of the heat in the lungs the share on opacities, of the lungs' area the same, and the first less the second.
 
     Means over images with opacities: a network that finds the lungs but not the disease has a difference of 0.
@@ -95,21 +95,20 @@ def within_lungs(table: pd.DataFrame, resamples: int = 4000) -> tuple[Estimate, 
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = [np.minimum(part / whole, 1) for part, whole in ((heat, lungs), (area, size))]  # an opacity may reach over the lung's border
     known = np.isfinite(ratios).all(axis=0)
-    means, draws = resampled_means([np.where(known, ratio, np.nan) for ratio in ratios], patients, resamples=resamples)
-    return percentile(means[0], draws[:, 0]), percentile(means[1], draws[:, 1]), percentile(means[0] - means[1], draws[:, 0] - draws[:, 1])
+    inside, even = (np.where(known, ratio, np.nan) for ratio in ratios)
+    a, b = (two_way.share(values, patients, pooled=True) for values in (inside, even))
+    return share_over_seeds(inside, patients), share_over_seeds(even, patients), two_way.analyse(a - b).estimate()
 
 
-def parts(table: pd.DataFrame | None, resamples: int = 4000) -> list[Part]:
-    """Claim 9 with truth: positives have more heat in the lungs than negatives, and negatives more in the frame."""
-    names = {"lungs": "heat in the lungs, positive less negative", "frame": "heat in the frame, negative less positive"}
+def differences(table: pd.DataFrame | None) -> dict[str, Estimate]:
+    """Claim 9 with truth, by name: positives have more heat in the lungs than negatives, and negatives more in the frame; none without both."""
     if table is None or table["label"].nunique() < 2:
-        return [Part(name, None) for name in names.values()]
-    found = []
-    labels = table.drop_duplicates("file").set_index("file")["label"].sort_index().to_numpy()
-    for (region, name), sign in zip(names.items(), (1, -1), strict=True):
+        return {}
+    found, labels = {}, table.drop_duplicates("file").set_index("file")["label"].sort_index().to_numpy()
+    for region, name, sign in (("lungs", "heat in the lungs, positive less negative", 1), ("frame", "heat in the frame, negative less positive", -1)):
         (values,), patients = arrays(table, (region,))
-        means, draws = resampled_means([np.where(labels == label, values, np.nan) for label in (0, 1)], patients, resamples=resamples)
-        found.append(Part(name, percentile(sign * (means[1] - means[0]), sign * (draws[:, 1] - draws[:, 0])), len(values)))
+        well, ill = (two_way.share(np.where(labels == label, values, np.nan), patients, pooled=True) for label in (0, 1))
+        found[name] = two_way.analyse(sign * (ill - well)).estimate()
     return found
 
 
@@ -118,9 +117,9 @@ def networks(table: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(table["init"]))
 
 
-def by_network(table: pd.DataFrame, training: str, resamples: int = 4000) -> dict[str, pd.DataFrame]:
+def by_network(table: pd.DataFrame, training: str) -> dict[str, pd.DataFrame]:
     """:func:`shares` of each initialisation."""
-    return {init: shares(chosen(table, training, init), chosen(table, training, init, UNTRAINED), resamples) for init in networks(table)}
+    return {init: shares(chosen(table, training, init), chosen(table, training, init, UNTRAINED)) for init in networks(table)}
 
 
 def dots(found: dict[str, pd.DataFrame]) -> list[tuple[str, dict[str, Estimate]]]:
@@ -142,7 +141,7 @@ def lines(found: dict[str, pd.DataFrame]) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def checks(table: pd.DataFrame, training: str, resamples: int = 4000) -> list[list[str]]:
+def checks(table: pd.DataFrame, training: str) -> list[list[str]]:
     """Rows of a table: network, method and layer, heat in lungs and opacities, hottest pixel in the opacities, heat on the side with more opacity."""
     rows = []
     for init in networks(table):
@@ -150,14 +149,14 @@ def checks(table: pd.DataFrame, training: str, resamples: int = 4000) -> list[li
         for method, layer in dict.fromkeys(zip(part["method"], part["layer"], strict=True)):
             maps = part[(part["method"] == method) & (part["layer"] == layer)]
             seeds = str(maps["seed"].nunique())
-            heat = [mean(maps, column, resamples).percent() for column in ("lungs", "opacities", "point_opacities")]
-            rows.append([init, f"{method} at {layer}" if layer else method, *heat, side_agreement(maps, resamples)[0].percent(), seeds])
+            heat = [mean(maps, column).percent() for column in ("lungs", "opacities", "point_opacities")]
+            rows.append([init, f"{method} at {layer}" if layer else method, *heat, side_agreement(maps)[0].percent(), seeds])
     return rows
 
 
-def answers(table: pd.DataFrame, training: str, resamples: int = 4000) -> dict[str, str]:
+def answers(table: pd.DataFrame, training: str) -> dict[str, str]:
     """A sentence for each question of the page, from the last network, which has the most upstream data, and from all."""
-    found = by_network(table, training, resamples)
+    found = by_network(table, training)
     largest, smallest = list(found)[-1], list(found)[0]
     said = {}
     for region in ("lungs", "opacities"):
@@ -165,14 +164,14 @@ def answers(table: pd.DataFrame, training: str, resamples: int = 4000) -> dict[s
         said[region] = f"{beyond(row['over_area'], 0)}: {row['heat'].percent()} % of the heat on {100 * row['area']:.1f} % of the area"
         for other, name in (("blob", "a centre blob"), ("untrained", "an untrained network")):
             said[f"{region}_{other}"] = f"{beyond(row[f'over_{other}'], 0)}: {points(row[f'over_{other}'])} against {name}"
-    gains = {region: difference(chosen(table, training, largest), chosen(table, training, smallest), region, resamples) for region in ("lungs", "opacities")}
+    gains = {region: difference(chosen(table, training, largest), chosen(table, training, smallest), region) for region in ("lungs", "opacities")}
     said["upstream"] = "; ".join(f"{region}: {beyond(gain, 0)}, {largest} less {smallest} {points(gain)} of the heat" for region, gain in gains.items())
     maps = chosen(table, training, largest)
-    pointed, area = mean(maps, "point_opacities", resamples), mean(maps, "area_opacities", resamples)
+    pointed, area = mean(maps, "point_opacities"), mean(maps, "area_opacities")
     said["pointing"] = f"{beyond(pointed, area)}: in {pointed.percent()} % of images with opacities; {100 * area:.1f} % for a pixel at random"
-    inside, even, more = within_lungs(maps, resamples)
+    inside, even, more = within_lungs(maps)
     said["within"] = f"{beyond(more, 0)}: {inside.percent()} % of the lungs' heat, {100 * even:.1f} % of their area, {points(more)}"
-    agreed, images = side_agreement(maps, resamples)
+    agreed, images = side_agreement(maps)
     said["side"] = f"{beyond(agreed)}: in {agreed.percent()} % of {images} images with a side; 50 is chance"
-    said["claim"] = "; ".join(f"{part.name}: {points(part.difference)}" for part in parts(maps, resamples))
+    said["claim"] = "; ".join(f"{name}: {points(gap)}" for name, gap in differences(maps).items())
     return said

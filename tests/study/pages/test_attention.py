@@ -79,26 +79,26 @@ def made(heat_lungs, seed_count=2):
 def test_a_network_that_looks_at_the_lungs_is_above_area_blob_and_untrained_and_another_is_not():
     table = made(0.6)
     for init, above in (("upstream", True), ("plain", False)):
-        row = looking.shares(looking.chosen(table, "t", init), looking.chosen(table, "t", init, attention.UNTRAINED), 500).set_index("region").loc["lungs"]
+        row = looking.shares(looking.chosen(table, "t", init), looking.chosen(table, "t", init, attention.UNTRAINED)).set_index("region").loc["lungs"]
         for other in ("area", "blob", "untrained"):
             assert (verdict(row[f"over_{other}"]) == "holds") == above, (init, other)
-    gain = looking.difference(looking.chosen(table, "t", "upstream"), looking.chosen(table, "t", "plain"), "lungs", 500)
+    gain = looking.difference(looking.chosen(table, "t", "upstream"), looking.chosen(table, "t", "plain"), "lungs")
     assert gain == pytest.approx(0.3, abs=0.02) and gain.low > 0
 
 
 def test_what_was_seen_in_training_can_be_left_out_and_sides_are_counted():
     table = made(0.6)
     assert looking.chosen(table, "t", "plain", unseen=True)["file"].nunique() == 12
-    agreement, images = looking.side_agreement(looking.chosen(table, "t", "plain"), 500)
+    agreement, images = looking.side_agreement(looking.chosen(table, "t", "plain"))
     assert images == 16 and agreement == pytest.approx(0.75)
 
 
 def test_heat_that_is_even_in_the_lungs_is_no_finding_and_heat_on_opacities_is():
     even = made(0.6)
     table = looking.chosen(even.assign(opacities=even["lungs"] * 0.5, area_opacities=0.15, area_lungs=0.3), "t", "upstream")
-    inside, area, more = looking.within_lungs(table, 500)
+    inside, area, more = looking.within_lungs(table)
     assert (inside, area) == (pytest.approx(0.5), pytest.approx(0.5)) and more.low <= 1e-9 and more.high >= -1e-9
-    assert looking.within_lungs(table.assign(opacities=table["lungs"] * 0.8), 500)[2].low > 0.25
+    assert looking.within_lungs(table.assign(opacities=table["lungs"] * 0.8))[2].low > 0.25
 
 
 @pytest.mark.skipif(not TABLE.is_file(), reason="the table is not committed yet")
