@@ -142,8 +142,8 @@ def parameters(folder: Path, tmp: Path) -> dict[str, dict]:
         "04_data_size": short | {"inits": ["random", str(weights)], "sizes": [4]},
         "05_grad_cam": {"resize": 36, "crop": 32, "schedule": [1, 2, 3, 4], "init": str(weights)},
         "06_shortcuts": short | {"init": str(weights), "leave_out": [HOSTILE[0]], "sources": [HOSTILE[9], HOSTILE[24]], "within": "positive",
-                                 "external": str(tmp / EXTERNAL), "results": str(quarter), "resamples": 100},
-        "07_related_work": short | {"systems": ["laptop-fractal-m"], "results": str(quarter), "resamples": 100},
+                                 "external": str(tmp / EXTERNAL), "results": str(quarter)},
+        "07_related_work": short | {"systems": ["laptop-fractal-m"], "results": str(quarter)},
         "09_real_xrays": {"results": str(quarter), "lite": "none.parquet", "validation": "none.parquet", "trials": str(upstream), "resamples": 100},
     }
     where = {"data": str(folder), "store": str(tmp / "runs"), "cache": str(tmp / "cache"), "workers": 1, "device": "cpu"}

@@ -16,7 +16,7 @@ import torch
 from cxrlib.data.dataset import Dataset
 from cxrlib.experiment.record import Record, load_model
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import percentile, resampled_auc
+from cxrlib.metrics.inference import auc_difference, auc_over_seeds
 from cxrlib.study.tables import read_table
 
 SIZE = 224
@@ -90,16 +90,14 @@ def read(path: Path) -> pd.DataFrame | None:
     return read_table(path, TYPES, "table of scores on spoiled pictures", "cxr truth failures")
 
 
-def losses(table: pd.DataFrame, resamples: int = 4000) -> pd.DataFrame:
+def losses(table: pd.DataFrame) -> pd.DataFrame:
     """What each corruption costs: columns corruption, strength, AUC, loss (AUC untouched less AUC, paired) and called (share called positive less
     that untouched, both at a probability of 0.5), Estimates over patients and seeds; 'called' has no interval."""
     scores = {key: _arrays(part) for key, part in table.groupby(["corruption", "strength"], sort=False)}
     untouched = scores[NONE, 0]
-    before = resampled_auc(*_classes(untouched), resamples=resamples)
     rows = []
     for (corruption, strength), arrays in scores.items():
-        after = resampled_auc(*_classes(arrays), resamples=resamples)
-        row = {"corruption": corruption, "strength": strength, "AUC": percentile(*after), "loss": percentile(before[0] - after[0], before[1] - after[1])}
+        row = {"corruption": corruption, "strength": strength, "AUC": auc_over_seeds(*arrays), "loss": auc_difference(untouched[0], *arrays)}
         rows.append(row | {"called": Estimate((arrays[0] > 0).mean() - (untouched[0] > 0).mean())})
     return pd.DataFrame(rows, dtype=object)
 
@@ -108,8 +106,3 @@ def _arrays(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     wide = part.pivot(index="seed", columns="file", values="logit")
     images = part.drop_duplicates("file").set_index("file").loc[wide.columns]
     return wide.to_numpy(float), images["label"].to_numpy(), images["patient_id"].to_numpy()
-
-
-def _classes(arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    logits, labels, patients = arrays
-    return logits[:, labels == 1], logits[:, labels == 0], patients[labels == 1], patients[labels == 0]

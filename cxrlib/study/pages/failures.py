@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from cxrlib.metrics import two_way
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.metrics.inference import percentile, resampled_means
+from cxrlib.metrics.inference import share_over_seeds
 from cxrlib.study.pages.across import COLLECTION, ONE_HOSPITAL, OWN, TESTS, Across, together
 from cxrlib.study.pages.corruptions import UNITS
 from cxrlib.study.pages.looking import arrays, chosen
-from cxrlib.study.pages.shortcuts import NOT_RECORDED, Scored, beyond, share
+from cxrlib.study.pages.shortcuts import NOT_RECORDED, Scored, beyond
 from cxrlib.study.pairs import points
 from cxrlib.study.truth import APART, HOSPITAL, SAME
 
@@ -61,12 +62,12 @@ def by_group(across: Across, training: str = APART) -> pd.DataFrame:
                 part = images.where(((names == group) & (images.labels == label)).to_numpy())
                 patients = len(np.unique(part.patients))
                 if patients >= FEWEST:
-                    right = share(part.right(across.threshold), part.patients, across.resamples)
+                    right = share_over_seeds(part.right(across.threshold), part.patients)
                     rows.append({"by": by, "group": group, "label": called, "right": right, "images": len(part.files), "patients": patients})
     return pd.DataFrame(rows, columns=["by", "group", "label", "right", "images", "patients"], dtype=object)
 
 
-def by_severity(heat: pd.DataFrame, training: str = APART, resamples: int = 4000) -> pd.DataFrame:
+def by_severity(heat: pd.DataFrame, training: str = APART) -> pd.DataFrame:
     """Share of positives called positive by how much of their lungs is opaque, from the table of heat maps.
 
     Returns:
@@ -82,7 +83,7 @@ def by_severity(heat: pd.DataFrame, training: str = APART, resamples: int = 4000
             keep = positive & (severity >= low) & (severity < high)
             name = f"{100 * low:.0f} % and more" if high > 1 else f"{100 * low:.0f} to {100 * high:.0f} % of the lungs"
             if keep.any():
-                rows.append({"init": init, "severity": name, "right": share(called[:, keep], patients[keep], resamples), "images": int(keep.sum())})
+                rows.append({"init": init, "severity": name, "right": share_over_seeds(called[:, keep], patients[keep]), "images": int(keep.sum())})
     return pd.DataFrame(rows, dtype=object)
 
 
@@ -94,9 +95,9 @@ def calibration(across: Across, training: str = APART) -> pd.DataFrame:
         if images is None:
             continue
         observed = np.broadcast_to(images.labels.astype(float), images.logits.shape)
-        means, draws = resampled_means([expit(images.logits), observed], images.patients, resamples=across.resamples)
-        row = {"test": test, "probability": percentile(means[0], draws[:, 0]), "positives": percentile(means[1], draws[:, 1])}
-        rows.append(row | {"excess": percentile(means[0] - means[1], draws[:, 0] - draws[:, 1])})
+        parts = [two_way.share(values, images.patients) for values in (expit(images.logits), observed)]
+        probability, positives = (two_way.analyse(part, bounded=True).estimate() for part in parts)
+        rows.append({"test": test, "probability": probability, "positives": positives, "excess": two_way.analyse(parts[0] - parts[1]).estimate()})
     return pd.DataFrame(rows, dtype=object)
 
 
@@ -134,7 +135,7 @@ def answers(across: Across | None, heat: pd.DataFrame | None, lost: pd.DataFrame
         home = net_benefit(across, OWN, np.array([0.5]))
         said["decision"] += f"; at home {100 * home['network'].iloc[0]:.1f} and {100 * home['all'].iloc[0]:.1f}"
     if heat is not None:
-        found = by_severity(heat, resamples=1000 if across is None else across.resamples)
+        found = by_severity(heat)
         part = found[found["init"] == list(found["init"])[-1]]
         said["severity"] = "; ".join(f"{row.severity}: {row.right.percent()} %" for row in part.itertuples())
     if lost is not None:

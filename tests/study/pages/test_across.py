@@ -109,7 +109,7 @@ def test_an_image_of_both_sets_counts_once_with_the_hospital_and_small_groups_ar
     twice = made.files[(made.files["set"] == HOSPITAL)].iloc[:4]["file"].tolist()
     renamed = dict(zip([file for file, _, label in images("a", 8, 1)][:4], twice))
     records = [r.model_copy(update={"predictions": r.predictions | {"file": [renamed.get(f, f) for f in r.predictions["file"]]}}) for r in made.records]
-    both = Across(records, made.files.assign(file=made.files["file"].replace(renamed)), resamples=100)
+    both = Across(records, made.files.assign(file=made.files["file"].replace(renamed)))
     found, about = failures.outside(both)
     assert len(found.files) == len(set(found.files)) == 120 + 30 - 4
     assert set(about.loc[twice, "patient_id"]) == {"h-1-0", "h-1-1"} == set(found.patients[np.isin(found.files, twice)])
@@ -118,7 +118,7 @@ def test_an_image_of_both_sets_counts_once_with_the_hospital_and_small_groups_ar
 
 def test_calibration_and_net_benefit_are_what_they_are_by_hand(made):
     sure = [r.model_copy(update={"predictions": r.predictions | {"logit": [8.0 if label else -8.0 for label in r.predictions["label"]]}}) for r in made.records]
-    perfect = Across(sure, made.files, resamples=100)
+    perfect = Across(sure, made.files)
     row = failures.calibration(perfect).set_index("test").loc[pages.OWN]
     assert row["probability"] == pytest.approx(0.5, abs=1e-3) and row["excess"] == pytest.approx(0, abs=1e-3)
     curve = failures.net_benefit(perfect, pages.COLLECTION, np.array([0.2, 0.5, 0.8]))
@@ -149,7 +149,7 @@ def test_what_is_lost_is_the_auc_untouched_less_the_auc():
         {"corruption": name, "strength": strength, "seed": seed, "file": f"{n}", "patient_id": f"{n // 2}", "label": label, "logit": shift * label + random.normal()}
         for name, strength, shift in ((corruptions.NONE, 0, 9), ("blur", 4, 0)) for seed in (0, 1) for n, label in enumerate(labels)
     ]  # fmt: skip
-    lost = corruptions.losses(pd.DataFrame(rows), 300).set_index("corruption")
+    lost = corruptions.losses(pd.DataFrame(rows)).set_index("corruption")
     assert lost.at[corruptions.NONE, "loss"] == 0 and lost.at["blur", "loss"] == pytest.approx(0.5, abs=0.15) and lost.at["blur", "loss"].low > 0.2
     assert lost.at["blur", "called"] == pytest.approx(-0.25, abs=0.15)  # three quarters were called positive, then half
 
