@@ -93,5 +93,10 @@ ROWS = [
     profile("a crop is larger than its image", GOOD + "notebooks:\n  03_test_performance:\n    resize: 32\n    crop: 64\n", "crop 64 is larger than resize 32; make crop at most 32"),
     profile("a schedule falls", GOOD + "notebooks:\n  03_test_performance:\n    schedule: [5, 3]\n", "[5, 3] must rise"),
     Bad("committed table", "its name is unknown", nothing, ("results: there is no table 'quater'; did you mean 'quarter'?",), ("results", "--data", "set", "--table", "quater"), data=True),
+    Bad("phantoms", "the severity is a list", nothing, ("severity must be shares by name, such as {", "not [1, 2]"), ("data", "phantom", "new", "-p", "severity=[1, 2]"), data=False),
+    Bad("phantoms", "a share of the severity is text", nothing, ("severity: the share of faint must be a number, not 'x'",), ("data", "phantom", "new", "-p", "severity={faint: x, mild: 1, moderate: 1, severe: 1}"), data=False),
+    Bad("phantoms", "a severity has an unknown name", nothing, ("severity must name exactly faint, mild, moderate, severe; it names heavy",), ("data", "phantom", "new", "-p", "severity={heavy: 1}"), data=False),
+    Bad("phantoms", "overwrite is neither true nor false", nothing, ("overwrite must be true or false, not 'maybe'",), ("data", "phantom", "new", "-p", "overwrite=maybe"), data=False),
+    Bad("phantoms", "an image is to be two thousand million pixels wide", nothing, ("size must be a whole number from 32 to 2048, not 2147483648",), ("data", "phantom", "new", "-p", "size=2147483648"), data=False),
     Bad("upstream", "its name is unknown", nothing, ("there is no upstream 'fractal-x'; there are: fractal-s, fractal-m",), ("upstream", "fractal-x"), data=False),
 ]  # fmt: skip
