@@ -53,8 +53,11 @@ venv:
 	  touch $(STAMP); }
 
 # Kills workers, driver and scheduler of a sweep at random, 50 times, and compares what is left with a sequential sweep.
+# The page on large sweeps draws the result.
+#   make soak                half an hour on two idle cores
+#   make soak FULL_DISK=yes  the same with a store whose disk is full part of the time; as root, for it mounts a small disk
 soak: environment
-	@PYTHONPATH=tests $(BIN)/python tests/chaos.py --kills 50 --runs 90
+	@PYTHONPATH=tests $(BIN)/python tests/chaos.py --kills 50 --runs 90 --out results/soak.json $(if $(value FULL_DISK),--full-disk)
 
 # cxrlib against the standard recipe, in pairs; half an hour on two idle cores. The page on speed draws the result.
 bench: environment

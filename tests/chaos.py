@@ -1,13 +1,17 @@
 """A sweep on a real cluster of processes whose parts are killed; used by test_sweep.py and by ``make soak``.
 
-Scheduler, workers and driver are processes of their own, started as a user would start them and ended with SIGKILL.
+Scheduler, workers and driver are processes of their own, started as a user would start them and ended with SIGKILL. With
+``--full-disk`` the store lies on a small disk of its own (a tmpfs, which only root can mount) that is full part of the time.
+The result goes to a JSON file that the page on large sweeps draws.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -18,11 +22,14 @@ from pathlib import Path
 
 import psutil
 
-from cxrlib.experiment.record import Record, all_records
+from cxrlib.experiment.record import Record, all_records, code_version
 from cxrlib.experiment.sweep import run_all
 from cxrlib.study.parameters import Performance
 
 PARTS = ("scheduler", "worker-0", "worker-1", "driver")
+
+
+MEGABYTES_A_RUN = 4  # of a record, its weights and a checkpoint, with room to spare
 
 
 class Chaos:
@@ -48,6 +55,8 @@ class Chaos:
         self.seen: dict[str, bytes] = {}
         self.parts: dict[str, subprocess.Popen] = {}
         self.restarts = 0
+        self.forgiving = False  # whether a driver that ends with an error is started again: the disk may be full
+        self.driver_failures = 0
 
     def __enter__(self) -> Chaos:
         for name in self.names:
@@ -114,6 +123,11 @@ class Chaos:
         end = time.monotonic() + seconds
         while not condition():
             failed = "driver" in self.parts and self.parts["driver"].poll() not in (None, 0)
+            if failed and self.forgiving:
+                self.driver_failures += 1
+                time.sleep(2)
+                self.start("driver")
+                continue
             if failed or time.monotonic() > end:
                 logs = "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log")))
                 raise RuntimeError(f"{'the driver failed' if failed else 'too slow'}, not within {seconds:.0f} s; {self.look()} of {self.runs} runs recorded\n{logs}")
@@ -122,7 +136,7 @@ class Chaos:
 
     def finish(self, seconds: float) -> None:
         """Wait for the driver to end well."""
-        self.wait_for(lambda: self.parts["driver"].poll() is not None, seconds)
+        self.wait_for(lambda: self.parts["driver"].poll() == 0 if self.forgiving else self.parts["driver"].poll() is not None, seconds)
         self.look()
         if self.parts["driver"].returncode:
             raise RuntimeError((self.folder / "driver.log").read_text()[-5000:])
@@ -150,27 +164,83 @@ class Chaos:
         }
 
 
-def soak(kills: int, runs: int, seed: int) -> dict[str, int]:
-    """``kills`` random SIGKILLs while a sweep of ``runs`` runs goes on, then the comparison with a sequential sweep."""
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int):
+    """A disk of that size at ``folder``.
+
+    Raises:
+        SystemExit: if this user may not mount one.
+    """
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"--full-disk needs a disk of its own, and none can be mounted ({done.stderr.strip()}); run it as root, or leave it out")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, seconds: float) -> None:
+    """Leave not a byte of a disk free for a while."""
+    filler = folder / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            for size in (2**20, 2**12, 1):
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(size))
+        time.sleep(seconds)
+    finally:
+        filler.unlink()
+
+
+def soak(kills: int, runs: int, seed: int, full_disk: bool = False) -> dict[str, int]:
+    """``kills`` random SIGKILLs while a sweep of ``runs`` runs goes on, then the comparison with a sequential sweep.
+
+    Args:
+        full_disk: fill the disk of the store for some seconds at every fourth kill or so.
+
+    Returns:
+        What :meth:`Chaos.faults` finds; and with ``full_disk`` how often the disk was filled and how often the driver ended
+        for it and was started again.
+    """
     from common import write_folder
 
     generator = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if full_disk:
+            stack.enter_context(small_disk(folder / "runs", MEGABYTES_A_RUN * runs))
+        filled = 0
         data = write_folder(folder / "made")
         settings = {"data": data, "cache": folder / "cache", "resize": 36, "crop": 32, "batch_size": 8, "base_lr": 0.02, "device": "cpu"}
         with Chaos(folder, settings | {"arch": "resnetv2_laptop", "image_channels": 1}, runs) as chaos:
+            chaos.forgiving = full_disk
             while chaos.restarts < kills:
+                if full_disk and generator.random() < 0.25:
+                    filled += 1
+                    print(f"the disk is full, for the {filled}. time", flush=True)
+                    fill(folder / "runs", generator.uniform(2, 6))
                 # Each kill hits a sweep that is going again: a run was finished since the last one, another is under way.
-                chaos.wait_for_another(300)
+                chaos.wait_for_another(1200)
                 time.sleep(generator.uniform(0, 2))
                 victim = generator.choice(["worker-0", "worker-1"] * 3 + ["driver", "driver", "scheduler"])
                 print(f"kill {chaos.restarts + 1}/{kills}: {victim}; {chaos.look()}/{runs} runs recorded", flush=True)
-                if chaos.parts["driver"].poll() is not None:
+                if chaos.parts["driver"].poll() == 0:
                     raise SystemExit(f"the sweep ended after {chaos.restarts} kills; give it more --runs")
                 chaos.kill(victim)
             chaos.finish(3600)
-            return chaos.faults()
+            found = chaos.faults()
+            return found | ({"disk_filled": filled, "driver_restarted": chaos.driver_failures} if full_disk else {})
+
+
+def written(result: dict, path: Path) -> None:
+    """Put the result of a soak into the file of all of them, by whether the disk was full."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known[result["kind"]] = result
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -178,7 +248,14 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--runs", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--full-disk", action="store_true", help="fill the disk of the store part of the time; needs root")
+    parser.add_argument("--out", type=Path, help="JSON file for the result")
     arguments = parser.parse_args()
-    result = soak(arguments.kills, arguments.runs, arguments.seed)
+    began = time.monotonic()
+    result = soak(arguments.kills, arguments.runs, arguments.seed, arguments.full_disk)
     print(f"{arguments.kills} kills, {arguments.runs} runs:", ", ".join(f"{count} {what}" for what, count in result.items()))
-    sys.exit(any(result.values()))
+    if arguments.out:
+        about = {"kind": "full disk" if arguments.full_disk else "kills", "kills": arguments.kills, "runs": arguments.runs, "seed": arguments.seed}
+        about |= {"minutes": round((time.monotonic() - began) / 60, 1), "code_version": code_version(), "made": time.strftime("%Y-%m-%d"), "system": platform.system()}
+        written(about | {"found": result}, arguments.out)
+    sys.exit(any(result[name] for name in ("lost", "duplicated", "different")))

@@ -205,7 +205,7 @@ def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
 def _book_state(root: Path) -> str:
     """SHA-256 of every source of the pages: configuration, text, executed notebooks, page extension, versions."""
     digest = hashlib.sha256(repr(package_versions()).encode())
-    sources = [root / "_config.yml", root / "_toc.yml", *_page_sources(root), *sorted(root.glob("profiles/*"))]
+    sources = [root / "_config.yml", root / "_toc.yml", *_page_sources(root), *sorted(root.glob("profiles/*")), root / "results" / "soak.json"]
     for path in [*sources, *sorted(LIBRARY.rglob("*.py"))]:
         if path.is_file():
             digest.update(os.path.relpath(path, root).encode() + b"\0" + path.read_bytes())

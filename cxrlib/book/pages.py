@@ -9,6 +9,7 @@
 ``{cxr-table} executions``      notebooks, profile, data and execution time of this copy
 ``{cxr-table} plan``            what the paper's grid costs, from :mod:`cxrlib.study.plan`
 ``{cxr-table} profiles``        the files in ``profiles/``
+``{cxr-table} soak``            what ``make soak`` found, from ``results/soak.json``
 ``{cxr-table} versions``        Python and the direct dependencies
 ==============================  =====================================================================================
 
@@ -209,6 +210,21 @@ def _plan_rows(root: Path) -> list[list[str]]:
     return rows
 
 
+def _soak_rows(root: Path) -> list[list[str]]:
+    rows = [["Soak", "Kills", "Runs", "Disk filled", "Lost", "Twice", "Different", "Minutes", "Made, by version"]]
+    path = root / "results" / "soak.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for kind, name in (("kills", "processes killed"), ("full disk", "and the disk full part of the time")):
+        made = known.get(kind)
+        if made is None:
+            rows.append([name, "not run yet", *[""] * 7])
+            continue
+        found = made["found"]
+        counts = [made["kills"], made["runs"], found.get("disk_filled", "–"), found["lost"], found["duplicated"], found["different"], made["minutes"]]
+        rows.append([name, *map(str, counts), f"{made['made']}, {made['code_version']}"])
+    return rows
+
+
 class TableDirective(SphinxDirective):
     """A table made from files when the page is built."""
 
@@ -222,6 +238,7 @@ class TableDirective(SphinxDirective):
             "executions": _execution_rows,
             "plan": _plan_rows,
             "profiles": _profile_rows,
+            "soak": _soak_rows,
             "versions": _version_rows,
             **verdict_tables.MAKERS,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,13 @@ Setting = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="NA
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Errors that carry a sentence for the user are printed as that sentence, with exit status 1."""
+    """Errors that carry a sentence for the user are printed as that sentence, with exit status 1.
+
+    A terminal that has no sign for a character, such as one of latin-1 for '…', gets a question mark and not a traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 from cxrlib.processes import main_hidden
 
 TOPIC = "cxr-steps"
+PATIENCE = 30.0  # seconds in which a scheduler must answer
 
 
 @contextmanager
@@ -27,11 +28,11 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Any]:
     from distributed import Client
 
     if scheduler is not None:
-        if Path(scheduler).is_file():
+        if os.path.lexists(scheduler):
             check_scheduler_file(Path(scheduler))
         try:
-            client = Client(timeout=30, **({"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}))
-        except (OSError, ValueError, AssertionError, TypeError, KeyError) as error:
+            client = Client(timeout=PATIENCE, **({"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}))
+        except Exception as error:  # whatever a wrong address, another server, or TLS without a key makes of it
             raise ConnectionError(f"no Dask scheduler answers at {scheduler} ({type(error).__name__}); start one with: dask scheduler") from None
         with client:
             yield client
@@ -54,7 +55,7 @@ def check_scheduler_file(file: Path) -> None:
         address = content["address"]
         if not isinstance(address, str) or "://" not in address:
             raise ValueError(f"its address is {address!r}")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         way_out = "start 'dask scheduler --scheduler-file FILE', wait until it is written, and give FILE"
         raise ValueError(f"{file} is no scheduler file, or half of one ({error}); {way_out}") from None
 

@@ -201,7 +201,7 @@ def _fit(resolved: Resolved, training, splits: dict, table: pd.DataFrame, checkp
     import torch
     from tqdm import tqdm
 
-    from cxrlib.model.network import create_model
+    from cxrlib.model.network import check_size, create_model
     from cxrlib.train import machine
     from cxrlib.train.finetune import train
 
@@ -210,6 +210,7 @@ def _fit(resolved: Resolved, training, splits: dict, table: pd.DataFrame, checkp
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     model = create_model(config.arch, initialisation, config.image_channels)
+    check_size(model, config.arch, config.crop)
     silent = not progress or os.environ.get("RANK", "0") != "0"
     with tqdm(total=config.schedule[-1], unit="step", disable=silent, ascii=True, desc=describe(config)) as bar:
 

@@ -283,7 +283,7 @@ def table_rows(path: Path) -> list[tuple[str, Record | ValueError]]:
         try:
             table, size = parquet.ParquetFile(file), Path(path).stat().st_size
             needed = {"key", "record", "sha256"}
-            if missing := needed - {field.name for field in table.schema_arrow if pa.types.is_string(field.type)}:
+            if missing := needed - {field.name for field in table.schema_arrow if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}:
                 raise ValueError(f"it has no column {', '.join(sorted(missing))}")
             check_unpacked(table, size)
             # A text that occurs in many rows stands once in the file, and as a dictionary once in memory.

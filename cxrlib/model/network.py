@@ -81,6 +81,14 @@ def create_model(arch: str, init: str | Initialisation = "random", image_channel
     return model
 
 
+def check_size(model: nn.Module, arch: str, size: int) -> None:
+    """Raise ``ValueError`` if a network takes images of another size than ``size`` pixels only, as most transformers do."""
+    embedding = getattr(model, "patch_embed", None)
+    wanted = getattr(embedding, "img_size", None)
+    if wanted is not None and getattr(embedding, "strict_img_size", True) and tuple(wanted) != (size, size):
+        raise ValueError(f"arch '{arch}' takes images of {wanted[0]} px only, and crop is {size}; set crop to {wanted[0]}, or choose a convolutional timm model")
+
+
 def _create_machine(arch: str, initialisation: Initialisation, image_channels: int) -> FeatureMachine:
     """Build the system that ``arch`` names, with the initial weights in its network; not fitted yet.
 

@@ -95,6 +95,9 @@ def generate(
     if isinstance(source_confounding, bool) or not isinstance(source_confounding, (int, float)) \
             or not 0 <= source_confounding <= 1:  # fmt: skip
         raise PhantomError(f"source_confounding must be a number from 0 to 1, not {source_confounding!r}")
+    for name, value in (("progress", progress), ("overwrite", overwrite)):
+        if not isinstance(value, bool):
+            raise PhantomError(f"{name} must be true or false, not {value!r}")
     parameters = {
         "seed": seed, "train_positive": train_positive, "train_negative": train_negative, "test_per_class": test_per_class,
         "size": size, "source_confounding": float(source_confounding), "severity": strata,
@@ -121,9 +124,13 @@ def generate(
 
 
 def _checked_strata(severity: dict[str, float] | None) -> dict[str, float]:
-    shares = dict(DEFAULT_STRATA if severity is None else severity)
+    shares = DEFAULT_STRATA if severity is None else severity
+    if not isinstance(shares, dict):
+        raise PhantomError(f"severity must be shares by name, such as {{{', '.join(f'{name}: 1' for name in RANGES)}}}, not {severity!r}")
     if set(shares) != set(RANGES):
         raise PhantomError(f"severity must name exactly {', '.join(RANGES)}; it names {', '.join(map(str, shares)) or 'none'}")
+    if wrong := next((name for name, share in shares.items() if isinstance(share, bool) or not isinstance(share, int | float)), None):
+        raise PhantomError(f"severity: the share of {wrong} must be a number, not {shares[wrong]!r}")
     total = sum(float(share) for share in shares.values())
     if not total > 0 or any(not float(share) >= 0 for share in shares.values()) or total == float("inf"):
         raise PhantomError(f"severity shares must be finite, not negative and not all zero: {shares}")

@@ -149,3 +149,9 @@ def test_a_page_made_with_the_root_as_home_keeps_its_links(monkeypatch):
     clean(notebook, {"/book/": "", str(Path.home()) + os.sep: "~/"})
     assert notebook.cells[0].outputs[0].data["text/markdown"] == "[DOI](https://doi.org/10.3390/x)"
     assert notebook.cells[0].source == "open('/srv/data')"
+
+
+def test_a_network_of_one_size_says_which(one_run):
+    """C6: a transformer stopped at its first batch with an assertion."""
+    with pytest.raises(ValueError, match="arch 'vit_tiny_patch16_224' takes images of 224 px only, and crop is 32; set crop to 224, or choose a convolutional timm model"):
+        experiment.run(one_run | {"arch": "vit_tiny_patch16_224"}, progress=False)
