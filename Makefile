@@ -9,15 +9,17 @@ DATA ?=
 EXTERNAL ?=
 BENCH ?= results/bench.json
 STUDY ?=
+PHOTOS ?=
 TABLE ?=
 # Recipes get these as variables of the shell, which reads nothing in them: a folder's name may hold quotes, $ and backticks.
-unexport DATA EXTERNAL PROFILE BENCH STUDY TABLE
+unexport DATA EXTERNAL PROFILE BENCH STUDY TABLE PHOTOS
 export CXR_DATA := $(value DATA)
 export CXR_EXTERNAL := $(value EXTERNAL)
 export CXR_PROFILE := $(value PROFILE)
 export CXR_BENCH := $(value BENCH)
 export CXR_STUDY := $(value STUDY)
 export CXR_TABLE := $(value TABLE)
+export CXR_PHOTOS := $(value PHOTOS)
 BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
@@ -91,9 +93,11 @@ truth: environment
 	@$(BIN)/cxr truth across --data "$(DATA)"
 	@$(BIN)/cxr truth failures --data "$(DATA)"
 
-# The fractal weights once more, into .cache/upstream; about an hour on two cores, resumable.
+# The weights that ship with the package once more, into .cache/upstream; resumable, with time left.
+#   make upstream                                         the fractal ones, about an hour on two cores
+#   make upstream PHOTOS=path/to/tiny-imagenet-200.zip    those of photographs and two controls, likewise
 upstream: environment
-	@$(BIN)/cxr upstream
+	@$(BIN)/cxr upstream $${CXR_PHOTOS:+--photos="$$CXR_PHOTOS"}
 
 # Needs uv; writes the versions and checksums for every platform. Commit the result with pyproject.toml.
 lock:

@@ -179,21 +179,24 @@ def results(
 
 @app.command()
 def upstream(
-    name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; default both.")] = None,
+    name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; with --photos photo-s, photo-m-1, …; default all.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="tiny-imagenet-200.zip: pretrain on its photographs instead of fractals.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for weights, records, images and checkpoints.")] = Path(".cache/upstream"),
     workers: Annotated[int | None, typer.Option(min=1, help="Pretrainings at a time; default as many as there are cores.")] = None,
 ) -> None:
-    """Pretrain on fractals again (about an hour for both on two cores). Stop it with Ctrl-C; the same command goes on."""
+    """Pretrain again: on fractals, or on photographs, about an hour each on two cores. Stop it with Ctrl-C; the same command goes on."""
     from cxrlib.processes import run_tasks, usable_cores
-    from cxrlib.train.upstream import UPSTREAMS, build
+    from cxrlib.train import photographs
+    from cxrlib.train import upstream as fractal_weights
 
     with plain_errors():
-        names = name or list(UPSTREAMS)
-        for unknown in set(names) - set(UPSTREAMS):
-            raise ValueError(f"there is no upstream '{unknown}'; there are: {', '.join(UPSTREAMS)}")
+        names = fractal_weights.named(name or [], photographs.UPSTREAMS if photos else fractal_weights.UPSTREAMS)
         at_once = min(workers or usable_cores(), len(names))
         threads = max(1, usable_cores() // at_once)
-        tasks = [(each, out, out, None, threads, 1) for each in names]
+        if photos:
+            build, tasks = photographs.build, [(each, photos, out, out, None, threads) for each in names]
+        else:
+            build, tasks = fractal_weights.build, [(each, out, out, None, threads, 1) for each in names]
         for record in run_tasks(build, tasks, at_once):
             where = out / f"{record['name']}.safetensors"
             typer.echo(f"{where}: {100 * record['held_out_accuracy']:.1f} % of unseen images right; use it with -p init={where}")

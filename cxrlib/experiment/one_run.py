@@ -76,7 +76,7 @@ def resolve(config: RunConfig) -> Resolved:
         ParameterError, WeightsError, DataError: saying what to change.
     """
     dataset = open_dataset(config)
-    initialisation = resolve_initialisation(config.init)
+    initialisation = resolve_initialisation(config.init, seed=config.seed)
     fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
     key = run_key(config, fingerprint, initialisation.sha256, initialisation.normalisation())
     return Resolved(config, dataset, initialisation, fingerprint, key)
@@ -94,7 +94,7 @@ def recorded(config: RunConfig, key: str, weights: bool = False, initialisation:
     """
     record = load(config.store, key, weights)
     if record is not None and record.initialisation.get("sha256") is not None:
-        wanted = initialisation or resolve_initialisation(config.init, download=False)
+        wanted = initialisation or resolve_initialisation(config.init, download=False, seed=config.seed)
         values = json.loads(json.dumps([wanted.mean, wanted.std]))
         if values != [record.initialisation["mean"], record.initialisation["std"]]:
             return None

@@ -36,9 +36,10 @@ class UpstreamStudy(Parameters):
 
     results: Path = Field(Path("results/upstream.parquet"), description="table of records of the transfer study")
     probes: Path = Field(Path("results/probe.parquet"), description="table of linear probes on real X-rays")
+    trials: Path = Field(Path("results/photo-trials.json"), description="trials that chose how photographs are pretrained on")
     seed: Seed = Field(0, description="of the fractals shown")
     examples: int = Field(8, ge=2, le=12, description="fractal classes shown")
-    inits: tuple[str, ...] = Field(("random", "fractal-s", "fractal-m"), min_length=1, description="what is probed")
+    inits: tuple[str, ...] = Field(("random", "fractal-m", "photo-s", "photo-m"), min_length=1, description="what is probed")
     probe_images: int = Field(128, ge=2, description="training images per class of a linear probe")
     probe_seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1)
     crop: int = Field(48, ge=16, description="size at which layers are probed, in pixels")

@@ -191,7 +191,7 @@ class _Data:
 
         reasons, weights, dataset = [], None, self._dataset(config)
         try:
-            weights = resolve_initialisation(config.init, download=False)
+            weights = resolve_initialisation(config.init, download=False, seed=config.seed)
         except WeightsError as error:
             reasons.append(_without_weights(config.init, error))
         if dataset is None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,6 +52,20 @@ UPSTREAMS: dict[str, Upstream] = {
 }
 
 
+def named(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
+    """The pretrainings in `known` that `wanted` names: itself, or as the family of NAME-0, NAME-1 ...; all if it names none.
+
+    Raises:
+        ValueError: for a name that is neither.
+    """
+    known = list(known)
+    found = {name: [each for each in known if each == name or each.rpartition("-")[0] == name] for name in wanted}
+    for name, members in found.items():
+        if not members:
+            raise ValueError(f"there is no upstream '{name}'; there are: {', '.join(known)}")
+    return list(dict.fromkeys(each for members in found.values() for each in members)) or known
+
+
 def backbone(model: nn.Module, dtype: torch.dtype = torch.float16) -> dict[str, torch.Tensor]:
     """The weights without the head, rounded to `dtype`.
 
@@ -88,13 +103,17 @@ def save_backbone(path: Path, model: nn.Module, metadata: dict, dtype: torch.dty
     return digest
 
 
-def finished(name: str, folder: Path, settings: Upstream) -> dict | None:
-    """The record of weights that `folder` has, if this code made them with these settings; None if they must be made."""
+def finished(name: str, folder: Path, settings: Upstream, about: dict) -> dict | None:
+    """The record of weights that `folder` has, if this code made them so; None if they must be made.
+
+    Args:
+        about: see :func:`pretrain_and_save`.
+    """
     path = Path(folder) / f"{name}.safetensors"
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        made = record["settings"], record["code_version"], record["rendering_version"], record["sha256"]
-        wanted = asdict(settings), __version__, fractals.RENDERING_VERSION, file_digest(path)
+        made = {key: record[key] for key in ("settings", "code_version", "sha256", *about)}
+        wanted = {"settings": asdict(settings), "code_version": __version__, "sha256": file_digest(path), **about}
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if made == wanted else None
@@ -109,7 +128,7 @@ def build(
     workers: int | None = None,
     stop_after: float | None = None,
 ) -> dict:
-    """Make the data, pretrain and save NAME.safetensors, NAME.sha256 and NAME.json (the record) in `folder`.
+    """Make the fractals, pretrain and save NAME.safetensors, NAME.sha256 and NAME.json (the record) in `folder`.
 
     Interrupted, the same call goes on where the last checkpoint stands; :func:`finished`, it returns the record that is
     there. Prints progress with the time left.
@@ -123,37 +142,81 @@ def build(
         stop_after: seconds of training after which to stop and save nothing but the checkpoint.
 
     Returns:
-        The record: settings, history, seconds, checksum, versions, and the accuracy on images held out of training, twice:
-        of the model as trained (``held_out_accuracy``), and with the backbone rounded to float16 as it is written
-        (``held_out_accuracy_float16``), which says whether rounding cost anything. The weights that ship were made before
-        the second was recorded.
+        The record, see :func:`pretrain_and_save`. The weights that ship were made before the accuracy of the rounded
+        weights was recorded.
 
     Raises:
         KeyError: for an unknown name without `settings`.
     """
     settings = settings or UPSTREAMS[name]
-    if record := finished(name, folder, settings):
+    about = {"rendering_version": fractals.RENDERING_VERSION}
+    if record := finished(name, folder, settings, about):
         return record
+    images, labels = fractals.dataset(settings.classes, settings.instances, settings.size, settings.seed, workers, cache)
+
+    def unseen() -> tuple[np.ndarray, np.ndarray]:
+        held_out = [
+            fractals.render_class(label, 2, settings.size, settings.seed, settings.instances)
+            for label in range(settings.classes)
+        ]
+        return np.concatenate(held_out), np.repeat(np.arange(settings.classes), 2)
+
+    return pretrain_and_save(
+        name, folder, cache, settings, (images, labels), unseen, "fractal", about, threads=threads, stop_after=stop_after
+    )
+
+
+def pretrain_and_save(
+    name: str,
+    folder: Path,
+    cache: Path,
+    settings: Upstream,
+    training: tuple[np.ndarray, np.ndarray],
+    unseen: Callable[[], tuple[np.ndarray, np.ndarray]],
+    data: str,
+    about: dict,
+    *,
+    log_every: int = 100,
+    watch: bool = False,
+    threads: int | None = None,
+    stop_after: float | None = None,
+) -> dict:
+    """Pretrain a network on labelled images and save its backbone with its record in `folder`.
+
+    Args:
+        training: images, uint8 (N, S, S), and their classes, int64 (N,).
+        unseen: makes images of the same classes that no step trained on, likewise.
+        data: what the images are, in a word, for the metadata of the weights.
+        about: what besides settings and version decides the images, as JSON values; part of record and metadata.
+        log_every: steps between rows of the history.
+        watch: whether each row also gets the accuracy on the unseen images, ``validation_accuracy``.
+        threads, stop_after: see :func:`build`.
+
+    Returns:
+        The record: settings, history, seconds, checksum, versions, and the accuracy on the unseen images, twice: of the
+        model as trained (``held_out_accuracy``), and with the backbone rounded to float16 as it is written
+        (``held_out_accuracy_float16``), which says whether rounding cost anything.
+    """
     if threads:
         torch.set_num_threads(threads)
-    images, labels = fractals.dataset(settings.classes, settings.instances, settings.size, settings.seed, workers, cache)
     torch.manual_seed(settings.seed)
     model = create_model(settings.arch, image_channels=settings.image_channels)
     model.reset_classifier(settings.classes)
-    key = json.dumps(
-        asdict(settings) | {"rendering": fractals.RENDERING_VERSION, "version": __version__}, sort_keys=True
-    )
+    key = json.dumps(asdict(settings) | about | {"version": __version__}, sort_keys=True)
     checkpoint = Path(cache) / f"{name}.checkpoint.safetensors"
 
     def show(progress: Progress) -> None:
         row, minutes = progress.history[-1], progress.seconds / progress.step * (settings.steps - progress.step) / 60
         done = f"step {progress.step}/{settings.steps}, loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}"
+        if watch:
+            row["validation_accuracy"] = top1(model, *unseen(), settings.image_channels)
+            model.train()
+            done += f", of unseen images {row['validation_accuracy']:.3f}"
         print(f"{name}: {done}, {minutes:.0f} min left", file=sys.stderr, flush=True)
 
     progress = pretrain(
         model,
-        images,
-        labels,
+        *training,
         settings.steps,
         settings.batch_size,
         settings.base_lr,
@@ -164,6 +227,7 @@ def build(
         image_channels=settings.image_channels,
         checkpoint=checkpoint,
         key=key,
+        log_every=log_every,
         stop_after=stop_after,
         on_log=show,
     )
@@ -176,25 +240,15 @@ def build(
         "threads": torch.get_num_threads(),
         "history": progress.history,
         "code_version": __version__,
-        "rendering_version": fractals.RENDERING_VERSION,
+        **about,
         "torch": torch.__version__,
     }
     if progress.step < settings.steps:
         return record
-    held_out = [
-        fractals.render_class(label, 2, settings.size, settings.seed, settings.instances)
-        for label in range(settings.classes)
-    ]
-    unseen = np.concatenate(held_out), np.repeat(np.arange(settings.classes), 2), settings.image_channels
-    record["held_out_accuracy"] = top1(model, *unseen)
-    record["held_out_accuracy_float16"] = top1(rounded(model), *unseen)
-    metadata = asdict(settings) | {
-        "mean": MEAN,
-        "std": STD,
-        "data": "fractal",
-        "code_version": __version__,
-        "rendering_version": fractals.RENDERING_VERSION,
-    }
+    held_out = unseen()
+    record["held_out_accuracy"] = top1(model, *held_out, settings.image_channels)
+    record["held_out_accuracy_float16"] = top1(rounded(model), *held_out, settings.image_channels)
+    metadata = asdict(settings) | {"mean": MEAN, "std": STD, "data": data, "code_version": __version__} | about
     record["sha256"] = save_backbone(Path(folder) / f"{name}.safetensors", model, metadata)
     atomic_write(Path(folder) / f"{name}.json", json.dumps(record, indent=1) + os.linesep)
     checkpoint.unlink(missing_ok=True)

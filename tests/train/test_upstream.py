@@ -179,3 +179,12 @@ def test_fractal_m_has_ten_times_the_data_and_the_same_steps():
         "image_channels",
     )
     assert all(getattr(small, name) == getattr(large, name) for name in same)
+
+
+def test_names_of_pretrainings_and_of_their_families():
+    known = ["photo-s-0", "photo-s-1", "photo-s-long-0", "photo-m-0"]
+    assert upstream.named([], known) == known
+    assert upstream.named(["photo-s"], known) == ["photo-s-0", "photo-s-1"]
+    assert upstream.named(["photo-m-0", "photo-s-1", "photo-s"], known) == ["photo-m-0", "photo-s-1", "photo-s-0"]
+    with pytest.raises(ValueError, match="no upstream 'photo'; there are: photo-s-0"):
+        upstream.named(["photo"], known)

@@ -11,13 +11,15 @@ import timm
 import torch
 from safetensors.torch import load, load_file, save, save_file
 
+from cxrlib.config import RunConfig
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
 from cxrlib.files import safetensors_bytes
 from cxrlib.model.network import LAPTOP, create_model
+from cxrlib.train import photographs
 from cxrlib.train.upstream import UPSTREAMS
 from cxrlib.weights import resolve
-from cxrlib.weights.registry import registry, table
+from cxrlib.weights.registry import PHOTOGRAPHS, registry, table
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import WeightsError, check_architecture
 
@@ -25,12 +27,12 @@ TAG = "timm:mobilenetv3_small_050.lamb_in1k"
 
 
 def test_the_registry_names_what_a_reader_must_know():
-    assert list(registry()) == ["random", "bit-s", "bit-m", "imagenet-lite", "fractal-s", "fractal-m"]
+    assert list(registry()) == ["random", "bit-s", "bit-m", "imagenet-lite", "fractal-s", "fractal-m", *PHOTOGRAPHS]
     for source in registry().values():
         assert source.name == "random" or (source.arch and source.images and source.classes and source.file)
         assert source.licence and source.origin and source.std > 0
     # About ten times the upstream data, from BiT-S to BiT-M as from fractal-s to fractal-m.
-    for small, large in (("bit-s", "bit-m"), ("fractal-s", "fractal-m")):
+    for small, large in (("bit-s", "bit-m"), ("fractal-s", "fractal-m"), ("photo-s", "photo-m")):
         assert 8 < registry()[large].images / registry()[small].images < 13
 
 
@@ -39,6 +41,9 @@ def test_the_table_has_a_row_for_every_initialisation_and_full_rows():
     assert [row[0] for row in rows] == [*registry(), "timm:MODEL.TAG", "a path"]
     assert {len(row) for row in rows} == {len(header)}
     assert "25,600 computed fractals, 256 classes" in rows[5]
+    photographs = next(row for row in rows if row[0] == "photo-m")
+    assert "100,000 Tiny-ImageNet photographs, 200 classes" in photographs and f"the first of {PHOTOGRAPHS['photo-m']} pretrainings" in photographs[-1]
+    assert any("non-commercial" in cell for cell in photographs)
 
 
 def test_looking_up_shipped_weights_needs_no_torch():
@@ -64,8 +69,26 @@ def test_shipped_weights_fit_their_architecture_and_no_other(name):
         create_model("resnet18", name)
 
 
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_a_seed_starts_from_the_pretraining_of_its_turn(name, one_run):
+    count = PHOTOGRAPHS[name]
+    found = [resolve_initialisation(name, seed=seed) for seed in range(2 * count)]
+    assert [each.path.stem for each in found] == [f"{name}-{number}" for number in (*range(count), *range(count))]
+    assert {each.name for each in found} == {name} and len({each.sha256 for each in found}) == count
+    assert resolve_initialisation(name) == found[0] and registry()[name].sha256 == found[0].sha256
+    for number, each in enumerate(found[:count]):
+        record = json.loads(each.path.with_suffix(".json").read_text())
+        settings = photographs.UPSTREAMS[f"{name}-{number}"]
+        assert (record["sha256"], record["settings"], record["steps_done"]) == (each.sha256, asdict(settings), settings.steps)
+        assert "non-commercial" in record["source"] and len(record["archive_sha256"]) == 64
+        model = create_model(LAPTOP, each, 1).state_dict()
+        assert all(torch.equal(model[key], tensor.float()) for key, tensor in load_file(each.path).items())
+        config = RunConfig.parse(one_run | {"init": name, "seed": number})
+        assert experiment.key_of(config) == experiment.run_key(config, experiment.open_dataset(config).fingerprint, each.sha256, each.normalisation())
+
+
 def test_shipped_weights_are_checked_against_their_checksum(monkeypatch, tmp_path):
-    for path in resolve.WEIGHTS_FOLDER.glob("fractal-*"):
+    for path in resolve.WEIGHTS_FOLDER.glob("*-*"):  # fractals and photographs
         (tmp_path / path.name).write_bytes(path.read_bytes())
     for module in ("registry", "resolve"):
         monkeypatch.setattr(f"cxrlib.weights.{module}.WEIGHTS_FOLDER", tmp_path)

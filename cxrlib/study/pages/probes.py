@@ -83,9 +83,9 @@ def probe(dataset: Dataset, settings: RunConfig, inits: tuple[str, ...], seeds: 
         config = settings.model_copy(update={"seed": seed, "resize": settings.crop})
         training, splits, index = image_sets(config, dataset)
         for init in inits:
-            initialisation = resolve_initialisation(init)
+            initialisation = resolve_initialisation(init, seed=seed)
             torch.manual_seed(seed)
-            model = create_model(config.arch, init, config.image_channels)
+            model = create_model(config.arch, initialisation, config.image_channels)
             seen, tested = (pooled_features(model, part, initialisation, config.image_channels) for part in (training, splits["test"]))
             about = {"data": dataset.folder.resolve().name, "fingerprint": dataset.fingerprint, "init": initialisation.name, "seed": seed}
             for layer in LAYERS:

@@ -14,9 +14,14 @@ from cxrlib.experiment.record import Record
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import accuracy_over_seeds, verdict
 from cxrlib.study.pairs import auc_difference, auc_over_seeds, correctness, effect, points
+from cxrlib.weights.registry import registry
 
 FULL = "full set"
 METRICS = ("accuracy", "AUC")
+LADDER = ("random", "fractal-s", "fractal-m", "photo-s", "photo-60", "photo-m")
+"""Starts of the laptop network, from nothing to the largest upstream."""
+CONTROLS = ("photo-s-long", "photo-m-short")
+"""The data of photo-s for the steps of photo-m, and the other way round."""
 
 
 def is_trial(record: Record) -> bool:
@@ -36,8 +41,8 @@ def select(records: Iterable[Record], data: str, arch: str, freeze: bool = False
         for record in records
         if record.data["name"] == data and record.config["arch"] == arch and record.config.get("freeze", False) == freeze and not is_trial(record)
     ]
-    order = {"random": 0, "fractal-s": 1, "fractal-m": 2, "imagenet-lite": 3}
-    return sorted(chosen, key=lambda r: (r.config["images_per_class"] or 10**9, order.get(r.initialisation["name"], 9), r.config["seed"]))
+    order = {name: place for place, name in enumerate((*LADDER, *CONTROLS, "imagenet-lite"))}
+    return sorted(chosen, key=lambda r: (r.config["images_per_class"] or 10**9, order.get(r.initialisation["name"], len(order)), r.config["seed"]))
 
 
 def curves(records: list[Record]) -> pd.DataFrame:
@@ -50,6 +55,25 @@ def curves(records: list[Record]) -> pd.DataFrame:
         estimates = {"accuracy": accuracy_over_seeds(*correctness(runs)), "AUC": auc_over_seeds(runs)}
         rows.append({"images per class": size, "init": init, **estimates, "runs": len(runs)})
     return pd.DataFrame(rows, dtype=object)
+
+
+def over_upstream(records: list[Record], sizes: tuple[str, ...] = ("64", FULL)) -> pd.DataFrame:
+    """Accuracy and AUC by how much the network saw upstream: :func:`curves` of the rungs of `LADDER`, with column 'upstream'.
+
+    Args:
+        records: runs of one data set, see :func:`select`.
+        sizes: images per class, in words as :func:`size_of` says them.
+
+    Returns:
+        Rows in the order of the ladder; 'upstream' says images and kind in two lines, such as '10,000 photographs'.
+    """
+    sources = registry()
+    table = curves([r for r in records if r.initialisation["name"] in LADDER and size_of(r) in sizes])
+    if table.empty:
+        return table.assign(upstream=[])
+    table = table.sort_values("init", key=lambda column: column.map(LADDER.index), kind="stable")
+    kinds = [(sources[name].images, sources[name].data.split()[-1]) for name in table["init"]]
+    return table.assign(upstream=[f"{images:,}\n{kind}" if images else "none" for images, kind in kinds])
 
 
 def arms(records: list[Record], better: str, worse: str) -> tuple[list[Record], list[Record]]:

@@ -1,0 +1,95 @@
+"""Pretraining on photographs, from the records that ship beside the weights to the tables and curves of notebook 00."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxrlib import markup
+from cxrlib.weights.registry import PHOTOGRAPHS
+from cxrlib.weights.source import WEIGHTS_FOLDER
+
+LAST = 0.2
+"""Share of the steps at whose end a pretraining should no longer rise."""
+
+
+def pretrainings(folder: Path = WEIGHTS_FOLDER) -> dict[str, list[dict]]:
+    """The records of all pretrainings on photographs that ship, by the name of the initialisation.
+
+    Raises:
+        OSError, ValueError: if a record is missing or damaged.
+    """
+    return {
+        name: [json.loads((folder / f"{name}-{number}.json").read_text(encoding="utf-8")) for number in range(count)]
+        for name, count in PHOTOGRAPHS.items()
+    }
+
+
+def curves(made: dict[str, list[dict]]) -> pd.DataFrame:
+    """Validation accuracy while pretraining: columns init, seed, step (share of all steps in percent), accuracy (percent)."""
+    rows = [
+        (name, record["settings"]["seed"], 100 * row["step"] / record["settings"]["steps"], 100 * row["validation_accuracy"])
+        for name, records in made.items()
+        for record in records
+        for row in record["history"]
+    ]
+    return pd.DataFrame(rows, columns=["init", "seed", "step", "accuracy"])
+
+
+def late_gain(record: dict) -> float:
+    """By how much the validation accuracy rose in the last fifth of the steps, in points."""
+    steps = record["settings"]["steps"]
+    early = [row["validation_accuracy"] for row in record["history"] if row["step"] <= (1 - LAST) * steps]
+    return 100 * (record["history"][-1]["validation_accuracy"] - early[-1])
+
+
+def rungs(made: dict[str, list[dict]]) -> str:
+    """A table of the pretrainings: data, epochs, steps, validation accuracy, what rounding to float16 and the last fifth changed."""
+    rows = []
+    for name, records in made.items():
+        settings = records[0]["settings"]
+        images = settings["classes"] * settings["instances"]
+        held_out = 100 * np.array([record["held_out_accuracy"] for record in records])
+        rounding = max(abs(record["held_out_accuracy_float16"] - record["held_out_accuracy"]) for record in records)
+        rows.append(
+            [
+                markup.code(name),
+                settings["classes"],
+                f"{images:,}",
+                f"{settings['steps'] * settings['batch_size'] / images:g}",
+                f"{settings['steps']:,}",
+                len(records),
+                ", ".join(f"{value:.1f}" for value in held_out),
+                f"{100 / settings['classes']:.1f}",
+                ", ".join(f"{late_gain(record):+.1f}" for record in records),
+                f"{100 * rounding:.2f}",
+                f"{sum(record['seconds'] for record in records) / 60:.0f}",
+            ]
+        )
+    header = ["", "classes", "images", "epochs", "steps", "pretrainings", "validation accuracy, %", "by chance, %"]
+    return markup.table([*header, "gain in the last fifth, points", "changed by float16, points", "minutes, one core"], rows)
+
+
+def trials(path: Path) -> str:
+    """The table of trials in ``results/photo-trials.json``, the best first.
+
+    Raises:
+        OSError, ValueError: if the file is missing or damaged.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))["trials"]
+    rows = [
+        [
+            trial["what"],
+            f"{trial['size']}, {trial['crop']}",
+            trial["augmentation"],
+            trial["batch_size"],
+            f"{trial['base_lr']:g}",
+            f"{trial['weight_decay']:g}",
+            f"{100 * trial['validation_accuracy']:.1f}",
+        ]
+        for trial in sorted(found, key=lambda trial: -trial["validation_accuracy"])
+    ]
+    return markup.table(["", "size and crop, px", "augmentation", "batch", "rate", "weight decay", "validation accuracy, %"], rows)
