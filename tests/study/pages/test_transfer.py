@@ -27,11 +27,11 @@ def configs(runs):
 @pytest.mark.parametrize("data", ["covidx-mini", "phantom-transfer"])
 def test_the_committed_records_are_the_study_that_the_book_describes(table, data):
     runs = transfer.select(table, data, "resnetv2_laptop")
-    for init in ("random", "fractal-s", "fractal-m"):
+    for init in ("random", "fractal-s", "fractal-m", "photo-s", "photo-m"):
         for size in (32, 64, 128, 256, 512, None):
             seeds = [r.config["seed"] for r in runs if r.initialisation["name"] == init and r.config["images_per_class"] == size]
-            assert sorted(seeds) == [0, 1, 2, 3, 4], (init, size)
-    assert len(runs) == 3 * 6 * 5
+            assert sorted(seeds) == [0, 1, 2, 3, 4, 5], (init, size)
+    assert len(runs) == 5 * 6 * 6
     protocols = {tuple(str(run.config[name]) for name in ("resize", "crop", "schedule", "base_lr", "mixup", "batch_size")) for run in runs}
     assert len(protocols) == 1
     assert len({run.data["fingerprint"] for run in runs}) == 1
@@ -71,13 +71,14 @@ def test_the_shipped_weights_are_the_ones_studied(table):
 
     for run in [run for run in table if run.config["arch"] == "resnetv2_laptop"]:
         name = run.initialisation["name"]
-        assert run.initialisation["sha256"] == resolve_initialisation(name).sha256
+        assert run.initialisation["sha256"] == resolve_initialisation(name, seed=run.config["seed"]).sha256
 
 
 def test_pairs_share_size_and_seed(table):
     runs = transfer.select(table, "covidx-mini", "resnetv2_laptop")
-    first, second = transfer.arms(runs[:-1], "fractal-m", "random")
-    assert len(first) == len(second) == 29
+    lacking = [run for run in runs if (run.initialisation["name"], run.config["images_per_class"], run.config["seed"]) != ("fractal-m", 64, 3)]
+    first, second = transfer.arms(lacking, "fractal-m", "random")
+    assert len(first) == len(second) == 35
     for one, two in zip(first, second, strict=True):
         assert one.config["seed"] == two.config["seed"] and one.config["images_per_class"] == two.config["images_per_class"]
         assert (one.initialisation["name"], two.initialisation["name"]) == ("fractal-m", "random")
@@ -86,13 +87,13 @@ def test_pairs_share_size_and_seed(table):
 def test_a_comparison_is_the_mean_of_its_pairs_and_its_sentence_follows(table):
     runs = [run for run in transfer.select(table, "covidx-mini", "resnetv2_laptop") if run.config["images_per_class"] in (32, 512)]
     found = transfer.comparison(runs, "fractal-m", "random")
-    assert found["images per class"].tolist() == ["32", "512", "all sizes"] and found["pairs"].tolist() == [5, 5, 10]
+    assert found["images per class"].tolist() == ["32", "512", "all sizes"] and found["pairs"].tolist() == [6, 6, 12]
     first, second = transfer.arms(runs, "fractal-m", "random")
-    expected = sum(a.history[-1]["test_accuracy"] - b.history[-1]["test_accuracy"] for a, b in zip(first, second, strict=True)) / 10
+    expected = sum(a.history[-1]["test_accuracy"] - b.history[-1]["test_accuracy"] for a, b in zip(first, second, strict=True)) / 12
     assert float(found["accuracy"].iloc[-1]) == pytest.approx(expected)
     turned = transfer.comparison(runs, "random", "fractal-m")
     assert float(turned["AUC"].iloc[-1]) == pytest.approx(-float(found["AUC"].iloc[-1]))
-    assert "10 pairs of runs" in transfer.sentence("fractal-m", "random", found)
+    assert "12 pairs of runs" in transfer.sentence("fractal-m", "random", found)
     same = transfer.comparison(runs, "random", "random")
     assert "no clear difference" in transfer.sentence("random", "random", same)
     assert transfer.comparison(runs, "imagenet-lite", "random").empty
@@ -119,3 +120,15 @@ def test_the_learning_rate_is_the_best_on_validation_patients(table):
         used = {run.config["base_lr"] for run in table if run.config["arch"] == rows["arch"].iloc[0] and not transfer.is_trial(run)}
         assert used == set(rows.loc[rows["chosen"] == "yes", "learning rate"])
     assert transfer.learning_rates([]).empty
+
+
+def test_the_ladder_goes_from_nothing_to_most_photographs(table):
+    runs = transfer.select(table, "covidx-mini", "resnetv2_laptop")
+    found = transfer.over_upstream(runs)
+    steps = ["none", "2,560\nfractals", "25,600\nfractals", "10,000\nphotographs", "100,000\nphotographs"]
+    assert list(dict.fromkeys(found["upstream"])) == steps and set(found["images per class"]) == {"64", transfer.FULL}
+    assert len(found) == 10 and set(found["runs"]) == {6}
+    of_one = [r for r in runs if r.initialisation["name"] == "photo-m" and r.config["images_per_class"] == 64]
+    accuracy = found[(found["init"] == "photo-m") & (found["images per class"] == "64")]["accuracy"].iloc[0]
+    assert float(accuracy) == pytest.approx(sum(r.history[-1]["test_accuracy"] for r in of_one) / 6)
+    assert transfer.over_upstream([]).empty and "upstream" in transfer.over_upstream([])
