@@ -17,7 +17,7 @@ from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.two_way import Measured
 from cxrlib.study import paper
 from cxrlib.study.committed import Design
-from cxrlib.study.pairs import correctness, pretrainings, seeds_of, setting
+from cxrlib.study.pairs import by_setting, correctness, pretrainings, seeds_of, setting
 from cxrlib.study.parts import PARTS, Part, named
 from cxrlib.study.thresholds import performance, scores_of
 
@@ -128,12 +128,10 @@ def family_size(design: Design) -> int:
 
 def pairs(records: Iterable[Record], better: dict, worse: dict) -> tuple[list[Record], list[Record]]:
     """Runs that have the values ``better`` and their partners with ``worse``, alike in every other axis and the seed."""
-    arms: list[dict] = [{}, {}]
-    for record in records:
-        axes = setting(record)
-        for arm, values in zip(arms, (better, worse), strict=True):
-            if all(axes[name] == value for name, value in values.items()):
-                arm[tuple((name, value) for name, value in axes.items() if name not in values)] = record
+    records = list(records)
+    arms = [
+        by_setting((record for record in records if setting(record).items() >= values.items()), *values) for values in (better, worse)
+    ]
     shared = [key for key in arms[0] if key in arms[1]]
     return [arms[0][key] for key in shared], [arms[1][key] for key in shared]
 

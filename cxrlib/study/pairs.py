@@ -20,16 +20,36 @@ from cxrlib.study.parts import upstream
 
 
 def setting(record: Record) -> dict:
-    """The axes along which records of a study differ, with the initialisation by the short name of its upstream set."""
-    config = record.config
-    return {
+    """All that decides a run, so that two records of one setting differ in nothing: the axes of a study, then the rest.
+
+    The initialisation by the short name of its upstream set; ``mixup_value`` only where there is mixup, as it goes with it.
+    """
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in record.config.items()}
+    axes = {
         "init": upstream(record.initialisation["name"]),
-        "resolution": (config["resize"], config["crop"]),
-        "schedule": tuple(config["schedule"]),
-        "mixup": config["mixup"],
-        "images_per_class": config["images_per_class"],
-        "seed": config["seed"],
+        "resolution": (config.pop("resize"), config.pop("crop")),
+        **{name: config.pop(name) for name in ("schedule", "mixup", "images_per_class", "seed")},
     }
+    return axes | config | {"init": axes["init"], "data": record.data.get("fingerprint")}
+
+
+GOES_WITH = {"mixup": ("mixup_value",)}
+"""Fields that mean nothing without an axis, so that records which differ in the axis may differ in them too."""
+
+
+def by_setting(records: Iterable[Record], *except_: str) -> dict[tuple, Record]:
+    """Records by their :func:`setting`, leaving out the axes ``except_`` and what goes with them.
+
+    Raises:
+        ValueError: if two records have one setting: one would take the other's place in silence.
+    """
+    left_out = {*except_, *(name for axis in except_ for name in GOES_WITH.get(axis, ()))}
+    found: dict[tuple, Record] = {}
+    for record in records:
+        name = tuple((axis, value) for axis, value in setting(record).items() if axis not in left_out)
+        if (other := found.setdefault(name, record)).key != record.key:
+            raise ValueError(f"records {other.key} and {record.key} differ in {' and '.join(except_) or 'nothing'} only; keep one of them")
+    return found
 
 
 def correctness(records: Iterable[Record], threshold: float = 0.5, positive: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -73,14 +93,9 @@ def effect(records: list[Record], axis: str, better: object, worse: object, thre
     """Accuracy with ``axis`` at ``better`` minus at ``worse``, over all settings and seeds that both have.
 
     Raises:
-        ValueError: if no setting occurs with both values.
+        ValueError: if no setting occurs with both values, or one occurs twice with one of them.
     """
-    arms: list[dict[tuple, Record]] = [{}, {}]
-    for record in records:
-        axes = setting(record)
-        for arm, value in zip(arms, (better, worse), strict=True):
-            if axes[axis] == value:
-                arm[tuple((name, axes[name]) for name in axes if name != axis)] = record
+    arms = [by_setting((record for record in records if setting(record)[axis] == value), axis) for value in (better, worse)]
     shared = [key for key in arms[0] if key in arms[1]]
     if not shared:
         raise ValueError(f"no two records differ in {axis} only, {better} against {worse}")

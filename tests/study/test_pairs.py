@@ -55,6 +55,22 @@ def test_effect_pairs_only_what_differs_in_one_axis():
         pairs.effect(records, "schedule", (1, 2), (3, 4))
 
 
+def test_records_that_differ_in_anything_else_are_no_pair():
+    """Of two architectures, rates or batch sizes neither takes the other's place, and neither is the other's partner."""
+    for other in ({"arch": "resnet18"}, {"base_lr": 0.5}, {"batch_size": 8}, {"validation_fraction": 0.3}):
+        with pytest.raises(ValueError, match="no two records differ in init"):
+            pairs.effect([record(30, seed=0), record(10, "b", seed=0, **other)], "init", "b", "random")
+        both = [record(30, seed=0), record(30, seed=0, **other), record(10, "b", seed=0)]
+        assert pairs.effect(both, "init", "b", "random") == pytest.approx(0.2)
+
+
+def test_two_records_of_one_setting_are_an_error_not_a_choice():
+    with pytest.raises(ValueError, match=r"records random30.* and random20.* differ in init only"):
+        pairs.effect([record(30, seed=0), record(20, seed=0), record(10, "b", seed=0)], "init", "b", "random")
+    once = record(30, seed=0)
+    assert pairs.effect([once, once, record(10, "b", seed=0)], "init", "b", "random") == pytest.approx(0.2)
+
+
 def test_points_speak_in_percentage_points():
     assert pairs.points(Estimate(0.031, 0.008, 0.052)) == "+3.1 points (+0.8 to +5.2)"
     assert pairs.points(Estimate(0.031)) == "+3.1 points (no interval)"
