@@ -178,7 +178,9 @@ def _presented(path: Path, values: np.ndarray, dataset: Any, header: Header, pic
         return _to_bytes(apply_window(rescaled, *window, function=dataset.get("VOILUTFunction") or "LINEAR"))
 
     size = values.dtype.itemsize
-    if not reason:
+    if not reason and header.bits_stored < 8 and not header.signed:
+        grey = _to_bytes(values / (2**header.bits_stored - 1))
+    elif not reason:
         grey = to_8_bits(_rescaled(path, values, dataset, header), picture)
     elif size > 2:
         grey = shaded(values)

@@ -24,6 +24,7 @@ from cxrlib.data.labels import (
     image_path,
     numbered,
     parse_labels,
+    row_number,
     rows_to_frame,
     without_repeats,
 )
@@ -137,7 +138,7 @@ def _parse(file: Path) -> tuple[list[Row], list[Problem]]:
 
 
 def _row_number(file: Path, row: Row) -> Problem:
-    number, rest = row.patient_id.split(None, 1)
+    number, rest = row_number(row.patient_id) or ("", row.patient_id)
     message = f"'{shortened(row.patient_id)}' begins with the number of its row ('{number}'), so each image looks like another patient; write '{shortened(rest)}'"
     return Problem(str(file), row.line, "row number in the id", message)
 

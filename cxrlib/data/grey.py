@@ -17,7 +17,7 @@ SATURATED_SHARE = 0.001
 SMALL_NUMBERS = 32.0
 
 SMALLEST_SIDE = 16
-FEWEST_LEVELS = 8
+FEWEST_LEVELS = 20  # what 12 bits leave of 8 where the upper half of 16 was kept is 16
 
 
 class ImageError(ValueError):
@@ -96,7 +96,7 @@ def refuse_flat(path: Path | str, grey: Image.Image) -> None:
         grey: of mode 'L'.
 
     Raises:
-        ImageError: if a side is shorter than 16 pixels, or all but 0.2 % of the pixels lie within 8 grey levels.
+        ImageError: if a side is shorter than 16 pixels, or all but 0.2 % of the pixels lie within 20 grey levels.
     """
     width, height = grey.size
     if min(height, width) < SMALLEST_SIDE:

@@ -25,6 +25,7 @@ LISTED_PROBLEMS = 50
 MAXIMUM_BYTES = 1 << 28
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _QUOTED = re.compile(r"""["“”„«»][^"“”«»]*["“”«»]|'[^']*'(?=\s|$)|‘[^’]*’(?=\s|$)|\S+""")
+_NUMBERED = re.compile(r"[#(\[]?(\d{1,12})(?:[.:,;|)\]]*\s+|[,;|)\]]+)(.+)")
 _CLASSES = "'cxr data adopt' makes two classes of three"
 
 
@@ -232,19 +233,25 @@ def _parse_fields(line: int, fields: list[str], words: str | None = None) -> Row
     return Row(line, patient_id, str(PurePosixPath(name)), label, source, words or f"{patient_id} {name}")
 
 
+def row_number(patient_id: str) -> tuple[str, str] | None:
+    """A number at the beginning of an id and what follows it, such as '3' and 'p1' of '3 p1', '[3] p1' or '3,p1'; None without."""
+    found = _NUMBERED.fullmatch(patient_id)
+    return None if found is None else (found[1], found[2])
+
+
 def numbered(rows: list[Row]) -> bool:
     """Whether the ids of a label file begin with a row number, as of a data frame that was saved with its index.
 
     So it is if the first words of all ids, of two words or more, are whole numbers that count up by one; or if they
     are all different while what follows them repeats, as after rows were drawn or shuffled.
     """
-    parts = [row.patient_id.split(None, 1) for row in rows]
-    if len(parts) < 2 or not all(len(part) == 2 and part[0].rstrip(".:,)").isdecimal() for part in parts):
+    parts = [row_number(row.patient_id) for row in rows]
+    if len(parts) < 2 or not all(parts):
         return False
-    numbers = [int(part[0].rstrip(".:,)")) for part in parts]
+    numbers = [int(part[0]) for part in parts if part]
     if all(second - first == 1 for first, second in zip(numbers, numbers[1:])):
         return True
-    return len(set(numbers)) == len(numbers) and len({part[1] for part in parts}) < len(parts)
+    return len(set(numbers)) == len(numbers) and len({part[1] for part in parts if part}) < len(parts)
 
 
 def without_repeats(rows: list[Row], file: Path) -> tuple[list[Row], list[Problem]]:

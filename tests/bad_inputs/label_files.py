@@ -104,6 +104,8 @@ ROWS = [
     LABELS("a row has no patient", row(f'"" {FIRST} negative made'), (f"{TRAIN}:1", "no patient id")),
     LABELS("a data frame was saved with its row numbers", numbered(False), (f"{TRAIN}:1", "begins with the number of its row", "cut -d' ' -f2-")),
     LABELS("a shuffled data frame was saved with its row numbers", numbered(True), (f"{TRAIN}:1", "row number in the id", "looks like another patient")),
+    LABELS("row numbers and commas stand in front of each id", text(lambda old: "\n".join(f"{n},{line}" for n, line in enumerate(old.splitlines()))), (f"{TRAIN}:1", "row number in the id", "write 'trainnegative0'")),
+    LABELS("row numbers in brackets stand in front of each id", text(lambda old: "\n".join(f"[{n}] {line}" for n, line in enumerate(old.splitlines(), 1))), (f"{TRAIN}:1", "row number in the id")),
     LABELS("a patient is in both splits", leak("p1", "p1"), (f"{TRAIN}:1", BOTH, "test.txt:1", "delete the rows of one")),
     LABELS("a patient is in both splits, once in quotes", leak("p1", '"p1"'), (f"{TRAIN}:1", BOTH, "'p1'")),
     LABELS("a patient is in both splits, once in single quotes", leak("'p1'", "p1"), (f"{TRAIN}:1", BOTH)),

@@ -230,6 +230,12 @@ def test_bits_at_the_top_are_shifted(tmp_path, bits, kind):
     assert likeness(path) > 0.99
 
 
+@pytest.mark.parametrize(("bits", "high"), [(6, 7), (6, 5), (4, 3)])
+def test_fewer_than_8_bits_are_not_dark(tmp_path, bits, high):
+    stored = np.rint(CHEST * (2**bits - 1)).astype(np.uint8) << (high - bits + 1)
+    assert likeness(write(tmp_path / "a.dcm", values=stored, BitsStored=bits, HighBit=high)) > 0.99
+
+
 def test_more_bits_than_the_header_says_are_refused(tmp_path):
     path = write(tmp_path / "a.dcm", values=DEEP * 15, BitsStored=12, HighBit=11)
     with pytest.raises(ImageError, match="a.dcm: its header says 12 bits and its pixels use 16"):
