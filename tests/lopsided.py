@@ -21,6 +21,10 @@ KINDS: dict[str, dict[tuple[str, str, str, str], int]] = {
         ("train", "negative", "a", "n0"): 3, ("train", "negative", "a", "n1"): 1, ("train", "positive", "a", "p0"): 4, ("train", "positive", "a", "p1"): 1,
         ("test", "negative", "a", "t0"): 1, ("test", "negative", "a", "t1"): 1, ("test", "positive", "a", "t2"): 1, ("test", "positive", "a", "t3"): 1,
     },
+    "three images of each class": {
+        **{("train", "negative", "a", f"n{n}"): 1 for n in range(3)}, **{("train", "positive", "b", f"p{n}"): 1 for n in range(3)},
+        ("test", "negative", "a", "tn0"): 1, ("test", "negative", "b", "tn1"): 1, ("test", "positive", "a", "tp0"): 2,
+    },
     "few positives of many sources": {
         **{("train", "negative", "abcd"[n % 4], f"n{n}"): 1 for n in range(16)}, **{("train", "positive", "cdef"[n % 4], f"p{n}"): 1 for n in range(4)},
         **{("test", "negative", "e", f"tn{n}"): 1 for n in range(5)}, ("test", "positive", "g", "tp0"): 1, ("test", "positive", "g", "tp1"): 1,
