@@ -13,7 +13,7 @@ truth_app = typer.Typer(help="Recompute what the pages with truth on real X-rays
 
 Data = Annotated[Path, typer.Option(help="covidx-mini; same-source, covid-masks and hannover lie beside it.")]
 Folder = Annotated[Path, typer.Option(help="Where derived folders, resized images and records lie; git must not see it.")]
-Inits = Annotated[list[str] | None, typer.Option("--init", help="Only networks from this initialisation; may repeat.")]
+Inits = Annotated[list[str] | None, typer.Option("--init", help="Initialisation in place of those of the profile; may repeat, in the order of their upstream data.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Seeds, from 0.")]
 
 

@@ -116,14 +116,18 @@ def open_any(folder: Path, cache: Path, splits: tuple[str, ...]) -> Dataset:
 
 
 def runs(sets: TruthSets, name: str, notebook: str, inits: Sequence[str] | None = None, seeds: Sequence[int] = SEEDS) -> list[RunConfig]:
-    """The plain runs of a notebook of the profile, on the training folder of that name: whole images, all of them, nothing held out."""
-    places = {"data": sets.write(name), "store": sets.store, "cache": sets.cache}
-    found = [run.config for run in plan.profile_runs(PROFILE, only=(notebook,), **places)]
+    """The plain runs of a notebook of the profile, on the training folder of that name: whole images, all of them, nothing held out.
+
+    Args:
+        inits: initialisations in place of those of the profile, for a notebook that compares several.
+    """
+    places: dict = {"data": sets.write(name), "store": sets.store, "cache": sets.cache}
+    found = [run.config for run in plan.profile_runs(PROFILE, only=(notebook,), **places, **({"inits": tuple(inits)} if inits else {}))]
     return [
         config.model_copy(update={"threads": 1})
         for config in found
         if (config.region, config.leave_out, config.sources, config.validation_fraction) == ("whole", None, None, 0)
-        and config.seed in seeds and (inits is None or config.init in inits)
+        and config.seed in seeds
     ]  # fmt: skip
 
 
