@@ -79,9 +79,8 @@ def performance_of(data: Scores, threshold: float = 0.5) -> dict[str, Estimate]:
     for name in METRICS:
         found = two_way.analyse(contributions(data, name, threshold), bounded=True)
         if found.value in (0, 1) and not found.error > 0:
-            count = patients_behind(data, name)
-            ill = patients_behind(data, "sensitivity")
-            row[name] = wilson(count * round(found.value), count) if name != "auc" else Estimate(found.value, *newcombe_auc(found.value, ill, count - ill, 0.95))
+            count, ill, well = (patients_behind(data, metric) for metric in (name, "sensitivity", "specificity"))  # some may be both
+            row[name] = wilson(count * round(found.value), count) if name != "auc" else Estimate(found.value, *newcombe_auc(found.value, ill, well, 0.95))
         else:
             row[name] = found.estimate()
     return row

@@ -179,5 +179,7 @@ def test_one_patient_of_each_class_has_no_interval_and_no_loop():
     assert drawn.minus(drawn).p_value == 1.0 and np.isnan(drawn.minus(drawn).low)
     mixed = few._replace(patients=np.array(["a", "b", "a", "b"]))
     assert np.isfinite(operating.performance_of(mixed)["auc"].low), "patients with images of both classes can be drawn"
+    apart = operating.performance_of(mixed._replace(logits=np.array([[-1.0, -1.0, 1.0, 1.0]])))
+    assert apart["auc"] == 1 and 0 < apart["auc"].low < 1, "a perfect ranking of patients who are all ill in one image and well in another"
     three = few._replace(patients=np.array(["a", "c", "b", "b"]))
     assert np.isnan(operating.performance_of(three)["auc"].low), "one ill patient says nothing of how ill patients differ"
