@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not (RESULTS / "across.parquet").is_file(), reas
 
 @pytest.fixture(scope="module")
 def across():
-    return Across(read_table(RESULTS / "across.parquet"), pages.read_files(RESULTS / "across-files.parquet"), resamples=300)
+    return Across(read_table(RESULTS / "across.parquet"), pages.read_files(RESULTS / "across-files.parquet"))
 
 
 @pytest.mark.parametrize("training", [APART, EVENED])
@@ -37,12 +37,12 @@ def test_the_fall_is_the_mean_auc_at_home_less_that_outside(across, training):
 
 def test_heat_on_lungs_and_opacities_is_the_mean_of_the_rows_and_its_word_follows_the_interval():
     table = attention.read(RESULTS / "attention.parquet")
-    said = looking.answers(table, APART, 300)
+    said = looking.answers(table, APART)
     last = looking.networks(table)[-1]
     rows = table[(table["init"] == last) & (table["method"] == attention.CAM) & (table["layer"] == looking.last_layer(table))]
     for region in ("lungs", "opacities"):
         known = rows.dropna(subset=[region])
         assert f"{100 * known[region].mean():.1f}" in said[region]
-        above = looking.shares(rows, looking.chosen(table, APART, last, attention.UNTRAINED), 300).set_index("region").at[region, "over_area"]
+        above = looking.shares(rows, looking.chosen(table, APART, last, attention.UNTRAINED)).set_index("region").at[region, "over_area"]
         assert above == pytest.approx((known[region] - known[f"area_{region}"]).mean(), abs=0.005)
         assert said[region].startswith("yes" if above.low > 0 else "no" if above.high < 0 else "not clear")
