@@ -30,7 +30,7 @@ book: environment
 	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"}
 
 test: environment
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: environment
 	@$(BIN)/ruff check .
