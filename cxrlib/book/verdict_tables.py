@@ -105,7 +105,7 @@ class VerdictsDirective(SphinxDirective):
         shown: list[list[Cell]] = [["Claim of the paper", "Verdict", "Of its parts"]]
         texts = {claim.number: claim.text for claim in CLAIMS}
         for row in {row["claim"]: row for row in reversed(rows)}.values():
-            shown.insert(1, [f"{row['claim']}. {row['title']}. {texts[row['claim']]}", word(row["claim_word"]), row["mixed_of"] or "all alike"])
+            shown.insert(1, [f"{row['claim']}. {row['title']}. {texts[row['claim']]}", word(row["claim_word"]), row["mixed_of"] or "every part alike"])
         return shown
 
     @staticmethod

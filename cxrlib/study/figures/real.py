@@ -134,9 +134,10 @@ def coverage(table: pd.DataFrame, title: str) -> Figure:
             places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.18 * (1.5 - shift) for row in part.itertuples()]
             face = "none" if population == "32 images per class" else color
             ax.plot(100 * part["covered"], places, marker, color=color, markerfacecolor=face, markersize=7, label=label)
-        ax.set(xlabel="studies whose interval holds the truth (%)", title=f"{seeds} seeds", xlim=(85, 100))
+        ax.set(xticks=(90, 93, 95, 97, 100), title=f"{seeds} seeds", xlim=(89, 100))
     names = [f"{shown.get(metric, metric)}{', difference' if of == 'difference' else ''}, seeds differ by {100 * spread:g}" for of, metric, spread in cells]
     axes[0][0].set_yticks(range(len(cells) - 1, -1, -1), names)
+    figure.supxlabel("studies whose interval holds the truth (%)", fontsize=12)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure

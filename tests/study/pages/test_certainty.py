@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from common import ROOT
 
@@ -61,4 +60,4 @@ def test_the_figure_draws_every_cell(table):
     figure = real.coverage(table, "t")
     drawn = sum(len(line.get_xdata()) for ax in figure.axes for line in ax.lines if line.get_linestyle() == "None")
     assert drawn == len(table)
-    assert np.allclose([ax.get_xlim() for ax in figure.axes], (85, 100))
+    assert 100 * table["covered"].min() > figure.axes[0].get_xlim()[0], "nothing lies off the axis"
