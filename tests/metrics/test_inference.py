@@ -183,3 +183,12 @@ def test_one_patient_of_each_class_has_no_interval_and_no_loop():
     assert apart["auc"] == 1 and 0 < apart["auc"].low < 1, "a perfect ranking of patients who are all ill in one image and well in another"
     three = few._replace(patients=np.array(["a", "c", "b", "b"]))
     assert np.isnan(operating.performance_of(three)["auc"].low), "one ill patient says nothing of how ill patients differ"
+
+
+def test_patients_with_images_of_both_classes_count_in_both():
+    """Newcombe's interval divided by the number of patients without a positive image, which may be none."""
+    from cxrlib.metrics import operating
+
+    both = operating.Scores(np.array([[-2.0, 1.0, -1.0, 2.0, -1.5, 1.5]]), np.array([0, 1] * 3), np.array(["a", "a", "b", "b", "c", "c"]))
+    row = operating.performance_of(both)
+    assert row["auc"] == 1 and 0.2 < row["auc"].low < 0.8 and row["auc"].high == 1
