@@ -70,7 +70,7 @@ HOSTILE = [
     "-[x]evil",
     "1.evil",
     "&lt;evil&#62;&amp;",
-    "'evil'--\"evil\"...",
+    "x'evil'--\"evil\"...",
     "_evil_",
     "+++evil",
     "1e5",
