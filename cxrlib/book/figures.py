@@ -65,6 +65,11 @@ def unfinished(notebook: Any, name: str) -> list[str]:
     return faults
 
 
+def badge_node(kind: str) -> nodes.inline:
+    """A badge by its key in ``BADGES``."""
+    return nodes.inline("", BADGES[kind], classes=["cxr-badge", f"cxr-badge-{kind}"])
+
+
 class BadgeRole(SphinxRole):
     """REAL X-RAYS or PHANTOMS; ``live`` stands for the data of this copy."""
 
@@ -73,7 +78,7 @@ class BadgeRole(SphinxRole):
         if kind not in BADGES:
             message = self.inliner.reporter.error(f"no badge '{kind}'; there are: {', '.join(BADGES)}, live", line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
-        return [nodes.inline("", BADGES[kind], classes=["cxr-badge", f"cxr-badge-{kind}"])], []
+        return [badge_node(kind)], []
 
 
 def copy_kind(book: Path, page: str) -> str:
@@ -112,9 +117,17 @@ class FigureDirective(Figure):
                 picture = Path("executed", "figures", f"{name}.{'svg' if SVG in last else 'png'}")
                 atomic_write(book / picture, content)
                 self.arguments[:] = [f"/{picture.as_posix()}"]
-                self.options.setdefault("alt", cell["metadata"]["mystnb"].get("image", {}).get("alt", ""))
-                return super().run()
+                self.options["alt"] = cell["metadata"]["mystnb"].get("image", {}).get("alt") or self.options.get("alt", "")
+                return self._with_badge(super().run(), cell["metadata"].get("cxr_figure", {}).get("data"))
         raise self.error(f"notebook {notebook} has no figure '{name}'")
+
+    @staticmethod
+    def _with_badge(made: list[nodes.Node], kind: str | None) -> list[nodes.Node]:
+        for figure in made:
+            caption = figure.next_node(nodes.caption) if isinstance(figure, nodes.Element) else None
+            if kind in BADGES and caption is not None:
+                caption[:0] = [badge_node(kind), nodes.Text(" ")]
+        return made
 
 
 def both_themes(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
