@@ -25,8 +25,6 @@ __all__ = [
     "heat_per_area", "image_grid", "learning_curves", "paired_regions", "pretraining", "randomisation", "ratio_dots", "reliability", "residual_units", "use_style",
 ]  # fmt: skip
 
-LONGEST_SIDE_BY_SIDE = 2  # panels in a row; more would leave no room for their text
-
 
 def estimate_errors(ax: Axes, x: Sequence[float], estimates: Sequence[Estimate], **looks) -> None:
     """Draw estimates with their 95 % intervals."""
@@ -83,19 +81,21 @@ def file_shapes(shapes: pd.DataFrame, title: str) -> Figure:
 
 
 def grid_panels(
-    table: pd.DataFrame, x: str, panels: str, lines: str, title: str, xlabel: str, names: dict | None = None, value: str = "accuracy"
-) -> Figure:
+    table: pd.DataFrame, x: str, panels: str, lines: str, title: str, xlabel: str, names: dict | None = None, value: str = "accuracy",
+    side_by_side: int = 2,
+) -> Figure:  # fmt: skip
     """An estimate with its interval along one axis of a grid, a panel and a line for two others (Figure 4).
 
     Args:
         table: columns ``x``, ``panels``, ``lines``, and ``value`` with :class:`~cxrlib.metrics.estimate.Estimate` objects, shares.
         names: how to write the values of ``x``.
         value: column that is drawn, and what the y axis is called.
+        side_by_side: panels in a row; 1 where the values of ``x`` have long names.
     """
     values, facets, groups = (list(dict.fromkeys(table[column])) for column in (x, panels, lines))
     groups = style.in_order(groups) if lines == "init" else groups
     facets = style.in_order(facets) if panels == "init" else facets
-    columns = min(len(facets), LONGEST_SIDE_BY_SIDE)
+    columns = min(len(facets), side_by_side)
     figure, axes = plt.subplots(-(-len(facets) // columns), columns, figsize=(WIDTH, 3.3 * -(-len(facets) // columns) + 0.9), sharey=True, squeeze=False)
     for ax in axes.flat[len(facets) :]:
         ax.axis("off")
