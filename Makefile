@@ -11,8 +11,10 @@ BENCH ?= results/bench.json
 STUDY ?=
 PHOTOS ?=
 TABLE ?=
+NOTEBOOK ?= 03_test_performance
+PAGES ?= _build/html
 # Recipes get these as variables of the shell, which reads nothing in them: a folder's name may hold quotes, $ and backticks.
-unexport DATA EXTERNAL PROFILE BENCH STUDY TABLE PHOTOS
+unexport DATA EXTERNAL PROFILE BENCH STUDY TABLE PHOTOS NOTEBOOK PAGES
 export CXR_DATA := $(value DATA)
 export CXR_EXTERNAL := $(value EXTERNAL)
 export CXR_PROFILE := $(value PROFILE)
@@ -20,14 +22,24 @@ export CXR_BENCH := $(value BENCH)
 export CXR_STUDY := $(value STUDY)
 export CXR_TABLE := $(value TABLE)
 export CXR_PHOTOS := $(value PHOTOS)
+export CXR_NOTEBOOK := $(value NOTEBOOK)
+export CXR_PAGES := $(value PAGES)
 BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth
+.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth lab pdf archive links
 
 book: environment
 	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"}
+
+# A notebook in JupyterLab, with the parameters of a profile: make lab NOTEBOOK=02_hyperparameter_sensitivity PROFILE=tiny
+lab: environment
+	@$(BIN)/python -m cxrlib.book.lab
+
+# Of a built book, by default the demonstration; another with PAGES=_build/NAME. The PDF needs Chromium.
+pdf archive links: environment
+	@$(BIN)/python -m cxrlib.book.publish $@ "$$CXR_PAGES"
 
 test: environment
 	@$(BIN)/python -m pytest -n logical --dist loadfile

@@ -129,7 +129,7 @@ def _texts(cell: Any) -> Iterator[tuple[Any, str]]:
         if "text" in output:
             yield output, "text"
         for mime in output.get("data", {}):
-            if "text/" in mime:
+            if "text/" in mime or mime == "image/svg+xml":
                 yield output["data"], mime
 
 
@@ -149,8 +149,11 @@ def clean(notebook: Any, replacements: Mapping[str, str]) -> None:
         if "injected-parameters" in tags:
             cell["id"] = "injected-parameters"
             cell.source = cell.source.removeprefix("# Parameters\n")
-        if {"parameters", "injected-parameters"} & set(tags) and "hide-input" not in tags:
+        is_parameters = bool({"parameters", "injected-parameters"} & set(tags))
+        if (is_parameters or ".from_notebook(globals())" in cell.source) and cell.cell_type == "code" and "hide-input" not in tags:
             cell.metadata["tags"] = [*tags, "hide-input"]
+        if is_parameters:
+            cell.metadata["mystnb"] = {"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
         for container, key in _texts(cell):
@@ -223,6 +226,8 @@ def execute(
     """
     import nbformat
 
+    from cxrlib.book import figures
+
     unknown = sorted(set(parameters) - set(declared_parameters(template)))
     if unknown:
         raise BookError(f"{template.name} has no parameter '{unknown[0]}'; take it out of the profile or declare it there")
@@ -236,6 +241,9 @@ def execute(
         notebook = _run(template, unfinished, parameters, root)
         outside = [Path(p) for p in data_states if not Path(p).resolve().is_relative_to(root)]
         folders = {str(path): f"…/{path.resolve().name}" for p in outside for path in (p.resolve(), p)}
+        figures.adopt_findings(notebook)
+        if faults := figures.unfinished(notebook, template.name):
+            raise BookError("\n".join(faults))
         clean(notebook, folders | {f"{root}{os.sep}": "", str(root): ".", str(Path.home()) + os.sep: "~/"})
         seconds = round(time.monotonic() - started, 1)
         notebook.metadata["cxr"] = {**about, "stamp": key, "seconds": seconds}

@@ -19,7 +19,6 @@ Verdicts and their rules are in :mod:`cxrlib.book.verdict_tables`. A name that d
 from __future__ import annotations
 
 import ast
-import base64
 import contextlib
 import dataclasses
 import functools
@@ -35,16 +34,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from docutils import nodes
 from sphinx import addnodes
-from sphinx.directives.patches import Figure
 from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from cxrlib import DISCLAIMER
-from cxrlib.book import verdict_tables
+from cxrlib.book import access, explorer, figures, verdict_tables
 from cxrlib.book.notebooks import LIBRARY, minutes, package_versions
-from cxrlib.files import atomic_write
 from cxrlib.markup import html_text
 
 if TYPE_CHECKING:
@@ -248,26 +245,6 @@ class TableDirective(SphinxDirective):
         return [verdict_tables.table(makers[self.arguments[0]](book.parent))]
 
 
-class FigureDirective(Figure):
-    """A figure of an executed notebook, by its ``mystnb.figure`` name, for a page other than its own."""
-
-    required_arguments = 2
-
-    def run(self) -> list[nodes.Node]:
-        book = Path(self.state.document.settings.env.srcdir)
-        notebook, name = self.arguments
-        for cell in json.loads((book / "executed" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]:
-            if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") != name:
-                continue
-            drawings = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
-            if drawings:
-                picture = Path("executed", "figures", f"{name}.png")
-                atomic_write(book / picture, base64.b64decode(drawings[-1]))
-                self.arguments[:] = [f"/{picture.as_posix()}"]
-                return super().run()
-        raise self.error(f"notebook {notebook} has no figure '{name}'")
-
-
 class InertOutputs(SphinxTransform):
     """What a cell printed is text, tables and the figures it drew: raw HTML, links and other pictures become text.
 
@@ -328,6 +305,13 @@ def _describe_copy(app: Sphinx) -> None:
     app.config.html_theme_options["announcement"] = f'{disclaimer}<span class="tex2jax_ignore mathjax_ignore">{where}</span>'
 
 
+def _announce(app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """A page that shows recorded runs on real X-rays only does not say that this copy shows phantoms."""
+    if figures.kinds(Path(app.srcdir) / f"{page}.ipynb") - {"none"} == {"real"}:
+        disclaimer = DISCLAIMER.replace("Not for diagnosis", "<strong>Not for diagnosis</strong>")
+        context["theme_announcement"] = f"{disclaimer} This page shows real X-rays."
+
+
 def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.format != "html":
         return
@@ -342,13 +326,16 @@ def _copy_mathjax(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
+    figures.setup(app)
+    access.setup(app)
+    explorer.setup(app)
     app.add_role("cxr", SourceRole())
     app.add_role("paper", PaperRole())
     app.add_directive("cxr-table", TableDirective)
     app.add_directive("cxr-verdicts", verdict_tables.VerdictsDirective)
-    app.add_directive("cxr-figure", FigureDirective)
     app.add_transform(InertOutputs)
     app.connect("builder-inited", _describe_copy)
+    app.connect("html-page-context", _announce, priority=900)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", _copy_mathjax)
     return {"version": "1", "parallel_read_safe": True}

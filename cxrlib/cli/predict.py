@@ -138,6 +138,6 @@ def _draw(explained: list[tuple[np.ndarray, np.ndarray, str]], file: Path) -> st
     images, maps, captions = zip(*explained, strict=True)
     figure = figures.cam_grid(np.stack(images), np.stack(maps), captions, f"Grad-CAM. {DISCLAIMER}")
     content = io.BytesIO()
-    figure.savefig(content, dpi=120, format=file.suffix.lower().removeprefix("."))
+    figure.savefig(content, dpi=120, format=file.suffix.lower().removeprefix("."), facecolor="white")
     atomic_write(file, content.getvalue())
     return f"wrote {file}"

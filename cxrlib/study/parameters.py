@@ -66,6 +66,7 @@ class RealXrays(Parameters):
     """Parameters of notebook 09, the study on real X-rays from committed records."""
 
     results: Path = Field(Path("results/quarter.parquet"), description="table of records of the study")
+    files: Path = Field(Path("results/files.parquet"), description="sources and sizes of the files of those X-rays")
     cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks, image by image")
     lite: Path = Field(Path("results/quarter-lite.parquet"), description="table of records of a network with real ImageNet weights")
     validation: Path = Field(Path("results/quarter-validation.parquet"), description="table of runs of the grid that held out validation images")
@@ -162,6 +163,7 @@ class GradCam(Study, OneSetting):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     target_layer: str | None = Field(None, description="module name; null means the last feature map before pooling")
     examples: int = Field(2, ge=1, le=6, description="test images shown per class")
+    frames: int = Field(6, ge=1, le=20, description="phantoms per class that the viewer on the explorer page steps through")
 
     def runs(self) -> list[RunConfig]:
         """One run per seed."""

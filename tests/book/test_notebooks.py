@@ -9,6 +9,7 @@ import papermill
 import pytest
 from common import ROOT
 
+from cxrlib.book import figures as drawn
 from cxrlib.study.parameters import STUDIES, Profile
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -69,8 +70,10 @@ def test_notebook_runs_on_a_tiny_profile(path, tiny, monkeypatch):
     assert used <= glued, f"glued nowhere: {used - glued}"
     figures = [cell for cell in notebook.cells if "figure" in cell.metadata.get("mystnb", {})]
     for cell in figures:
-        images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+        images = [output for output in cell.outputs if "image/svg+xml" in output.get("data", {})]
         assert len(images) == 1, f"{cell.metadata.mystnb.figure.name} shows {len(images)} images"
+    drawn.adopt_findings(notebook)
+    assert drawn.unfinished(notebook, path.name) == [], "caption, finding, badge and source of every figure"
 
 
 @pytest.mark.parametrize(

@@ -1,111 +1,134 @@
 """Figures of the book: one function each, from tables and arrays to a matplotlib figure.
 
-All have an opaque light background, so that they read the same on a dark page, and intervals wherever they show an estimate.
+All are drawn in the one style of :mod:`cxrlib.study.figures.style`, with intervals wherever they show an estimate and shares in percent.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from cxrlib.metrics.estimate import Estimate
+from cxrlib.study.figures import style
+from cxrlib.study.figures.style import ACCENT, FAINT, GRID, HEAT, INK, SMALL, SOFT, VERDICTS, WIDTH, use_style
 
-PALETTE = sns.color_palette("colorblind")
-MARKERS = "osD^vP"
-
-
-def use_style() -> None:
-    """Set fonts, background and resolution for the figures of a notebook; a dollar sign in a text is drawn, not read as mathematics."""
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
-    plt.rcParams["text.parse_math"] = False  # names of files, sources and folders are texts from data
-    plt.rcParams.update(
-        {"figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 110, "figure.constrained_layout.use": True}
-        | {"axes.titlesize": 12, "axes.labelsize": 12, "legend.fontsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11}
-    )
+__all__ = [
+    "cam_grid", "confusion", "cost_lines", "count_bars", "curve_pair", "data_size", "estimate_errors", "file_shapes", "frames", "grid_panels",
+    "heat_per_area", "image_grid", "learning_curves", "paired_regions", "pretraining", "randomisation", "ratio_dots", "reliability", "residual_units", "use_style",
+]  # fmt: skip
 
 
-def estimate_errors(ax: Axes, x: Sequence[float], estimates: Sequence[Estimate], **style) -> None:
+def estimate_errors(ax: Axes, x: Sequence[float], estimates: Sequence[Estimate], **looks) -> None:
     """Draw estimates with their 95 % intervals."""
     values = np.array([float(e) for e in estimates])
     spread = np.array([[e - e.low, e.high - e] for e in estimates]).T
-    ax.errorbar(x, values, yerr=np.nan_to_num(np.clip(spread, 0, None)), capsize=3, **style)
+    ax.errorbar(x, values, yerr=np.nan_to_num(np.clip(spread, 0, None)), **{"capsize": 3, "linewidth": 1.6, "markersize": 6} | looks)
 
 
 def image_grid(rows: dict[str, Sequence[np.ndarray]], captions: dict[str, Sequence[str]], title: str) -> Figure:
     """Rows of grey images with a label per row (Figure 1)."""
     columns = max(len(images) for images in rows.values())
-    figure, axes = plt.subplots(len(rows), columns, figsize=(2.3 * columns, 2.75 * len(rows)), squeeze=False)
+    side = WIDTH / columns
+    figure, axes = plt.subplots(len(rows), columns, figsize=(WIDTH, (side + 0.55) * len(rows) + 0.4), squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for ax in line:
             ax.axis("off")
         for ax, image, caption in zip(line, images, captions[name], strict=False):
             ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-            ax.set_title(f"{name}\n{caption}", fontsize=9)
+            ax.set_title(f"{name}\n{caption}", fontsize=SMALL, fontweight="normal")
     figure.suptitle(title)
     return figure
 
 
 def count_bars(counts: pd.DataFrame, title: str) -> Figure:
     """Images and patients per class and split (Figure 2); columns: kind, split, label, count."""
-    kinds = list(counts["kind"].unique())
-    figure, axes = plt.subplots(1, len(kinds), figsize=(5 * len(kinds), 3.8), squeeze=False)
+    kinds, splits, labels = list(counts["kind"].unique()), list(counts["split"].unique()), ["negative", "positive"]
+    figure, axes = plt.subplots(1, len(kinds), figsize=(WIDTH, 3.8), squeeze=False)
     for ax, kind in zip(axes[0], kinds, strict=True):
-        sns.barplot(counts[counts["kind"] == kind], x="split", y="count", hue="label", hue_order=["negative", "positive"], ax=ax)
-        for bars in ax.containers:
-            ax.bar_label(bars, fmt="{:,.0f}", fontsize=9, padding=2)
-        ax.set(xlabel="split", ylabel=f"number of {kind}", title=kind.capitalize())
+        found = counts[counts["kind"] == kind].set_index(["split", "label"])["count"]
+        for side, (label, color) in enumerate(zip(labels, (FAINT, ACCENT), strict=True)):
+            heights = [found.get((split, label), 0) for split in splits]
+            bars = ax.bar(np.arange(len(splits)) + 0.4 * (side - 0.5), heights, 0.38, color=color, label=label)
+            ax.bar_label(bars, fmt="{:,.0f}", padding=2)
+        ax.set_xticks(range(len(splits)), splits)
+        ax.set(ylabel=f"number of {kind}", title=kind.capitalize())
+        ax.grid(visible=False, axis="x")
         ax.margins(y=0.15)
-        ax.legend(title="class")
+    style.legend_below(figure, axes[0])
+    figure.suptitle(title)
+    return figure
+
+
+def file_shapes(shapes: pd.DataFrame, title: str) -> Figure:
+    """Height against width of every file, a marker as large as the number of images that share both; columns: width, height, class, images."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.6))
+    for label, color, marker in (("negative", SOFT, "o"), ("positive", ACCENT, "D")):
+        part = shapes[shapes["class"] == label]
+        size = 30 + 250 * np.sqrt(part["images"] / shapes["images"].max())
+        ax.scatter(part["width"], part["height"], s=size, facecolors="none" if label == "negative" else color, edgecolors=color, alpha=0.75, marker=marker, label=label)
+    ax.set(xlabel="width (px)", ylabel="height (px)")
+    style.legend_below(figure, [ax])
     figure.suptitle(title)
     return figure
 
 
 def grid_panels(
-    table: pd.DataFrame, x: str, panels: str, lines: str, title: str, xlabel: str, names: dict | None = None, value: str = "accuracy"
-) -> Figure:
+    table: pd.DataFrame, x: str, panels: str, lines: str, title: str, xlabel: str, names: dict | None = None, value: str = "accuracy",
+    side_by_side: int = 2,
+) -> Figure:  # fmt: skip
     """An estimate with its interval along one axis of a grid, a panel and a line for two others (Figure 4).
 
     Args:
-        table: columns ``x``, ``panels``, ``lines``, and ``value`` with :class:`~cxrlib.metrics.estimate.Estimate` objects.
+        table: columns ``x``, ``panels``, ``lines``, and ``value`` with :class:`~cxrlib.metrics.estimate.Estimate` objects, shares.
         names: how to write the values of ``x``.
         value: column that is drawn, and what the y axis is called.
+        side_by_side: panels in a row; 1 where the values of ``x`` have long names.
     """
     values, facets, groups = (list(dict.fromkeys(table[column])) for column in (x, panels, lines))
-    figure, axes = plt.subplots(1, len(facets), figsize=(4 * len(facets) + 1.6, 3.9), sharey=True, squeeze=False)
-    for ax, facet in zip(axes[0], facets, strict=True):
+    groups = style.in_order(groups) if lines == "init" else groups
+    facets = style.in_order(facets) if panels == "init" else facets
+    columns = min(len(facets), side_by_side)
+    figure, axes = plt.subplots(-(-len(facets) // columns), columns, figsize=(WIDTH, 3.3 * -(-len(facets) // columns) + 0.9), sharey=True, squeeze=False)
+    for ax in axes.flat[len(facets) :]:
+        ax.axis("off")
+    for ax, facet in zip(axes.flat, facets, strict=False):
         for position, group in enumerate(groups):
             chosen = table[(table[panels] == facet) & (table[lines] == group)].set_index(x)
             present = [v for v in values if v in chosen.index]
-            offsets = np.array([values.index(v) for v in present]) + 0.08 * (position - (len(groups) - 1) / 2)
-            estimates = [chosen.at[v, value] for v in present]
-            estimate_errors(ax, offsets, estimates, label=str(group), color=PALETTE[position], marker=MARKERS[position], markersize=6)
+            offsets = np.array([values.index(v) for v in present]) + 0.1 * (position - (len(groups) - 1) / 2)
+            estimate_errors(ax, offsets, [chosen.at[v, value] for v in present], **style.series(str(group), position))
         ax.set_xticks(range(len(values)), [(names or {}).get(v, str(v)) for v in values])
-        ax.set(xlabel=xlabel, title=f"{panels}: {facet}", xlim=(-0.35, len(values) - 0.65))
-    axes[0][0].set_ylabel(f"test {value} (95 % interval)")
-    axes[0][-1].legend(title=lines, loc="center left", bbox_to_anchor=(1, 0.5))
+        heading = style.named(facet) if panels == "init" else f"mixup {facet}" if panels == "mixup" else str(facet)
+        ax.set(xlabel=xlabel, title=heading, xlim=(-0.4, len(values) - 0.6))
+        style.percent_axis(ax)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"test {value} (95 % interval)")
+    style.legend_below(figure, axes.flat)
     figure.suptitle(title)
     return figure
 
 
 def learning_curves(curves: pd.DataFrame, metric: str, title: str, ylabel: str) -> Figure:
-    """A metric over training steps (Figure 5): a thin line per seed, a thick mean; columns: init, seed, step, metric."""
-    figure, ax = plt.subplots(figsize=(8.5, 4.4))
-    for position, (init, group) in enumerate(curves.groupby("init", sort=False)):
-        wide = group.pivot_table(index="step", columns="seed", values=metric)
-        color = PALETTE[position]
+    """A metric over training steps (Figure 5): a band over all seeds, a thick mean; columns: init, seed, step, metric (a share)."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.4))
+    for init in style.in_order(curves["init"]):
+        wide = curves[curves["init"] == init].pivot_table(index="step", columns="seed", values=metric)
+        looks = style.series(init, 0)
         if wide.shape[1] > 1:
-            ax.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=color, alpha=0.18, linewidth=0)
-        ax.plot(wide.index, wide.mean(axis=1), color=color, linewidth=2, marker=MARKERS[position], markersize=4, label=init)
-    ax.set(xlabel="training step", ylabel=ylabel)
-    ax.legend(title="initialisation (band: all seeds)")
-    ax.set_title(title)
+            ax.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=looks["color"], alpha=0.15, linewidth=0)
+        ax.plot(wide.index, wide.mean(axis=1), linewidth=2, markersize=5, **looks)
+    ax.set(xlabel="training step", ylabel=ylabel.removesuffix(" (share of images)"))
+    style.percent_axis(ax)
+    style.legend_below(figure, [ax], "band: all seeds")
+    figure.suptitle(title)
     return figure
 
 
@@ -113,79 +136,186 @@ def confusion(matrix: np.ndarray, title: str) -> Figure:
     """Counts and shares of each true class (Figure 6); matrix (2, 2) with rows true, columns predicted, negative first."""
     matrix = np.asarray(matrix)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    figure, ax = plt.subplots(figsize=(4.8, 4))
-    text = np.array([[f"{n:g}\n{s:.1%}" for n, s in zip(*row, strict=True)] for row in zip(matrix, share, strict=True)])
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
+    for row, column in np.ndindex(2, 2):
+        part = share[row, column]
+        ax.add_patch(Rectangle((column, 1 - row), 1, 1, facecolor=ACCENT, alpha=0.55 * part, edgecolor="none"))
+        ax.add_patch(Rectangle((column, 1 - row), 1, 1, facecolor="none", edgecolor=SOFT))
+        ax.text(column + 0.5, 1.5 - row, f"{matrix[row, column]:g}\n{part:.1%}".replace("%", " %"), ha="center", va="center", fontsize=13)
     names = ["negative", "positive"]
-    sns.heatmap(share, annot=text, fmt="", cmap="Blues", vmin=0, vmax=1, square=True, xticklabels=names, yticklabels=names, ax=ax)
-    ax.set(xlabel="predicted class", ylabel="true class", title=title)
-    ax.collections[0].colorbar.set_label("share of the true class")
+    ax.set_xticks([0.5, 1.5], names)
+    ax.set_yticks([1.5, 0.5], names)
+    ax.set(xlabel="predicted class", ylabel="true class", xlim=(0, 2), ylim=(0, 2))
+    ax.grid(visible=False)
+    figure.suptitle(f"{title}: counts, and shares of the true class")
     return figure
 
 
 def curve_pair(roc: dict, precision_recall: dict, title: str) -> Figure:
-    """ROC and precision-recall curves by name; each value is (x, y, label)."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.4))
+    """ROC and precision-recall curves by initialisation; each value is (x, y, label)."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 5))
     for ax, curves in zip(axes, (roc, precision_recall), strict=True):
-        for position, (x, y, label) in enumerate(curves.values()):
-            ax.plot(x, y, color=PALETTE[position], linewidth=2, label=label)
+        for position, name in enumerate(style.in_order(curves)):
+            x, y, label = curves[name]
+            looks = style.series(name, position)
+            ax.plot(x, y, color=looks["color"], linewidth=2, label=label.replace(name, looks["label"], 1), marker=looks["marker"], markevery=0.2, markersize=5)
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes[0].plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
+        for axis in "xy":
+            style.percent_axis(ax, axis)
+    axes[0].plot([0, 1], [0, 1], color=SOFT, linestyle=":", label="chance")
     axes[0].set(xlabel="1 − specificity", ylabel="sensitivity", title="ROC")
     axes[1].set(xlabel="sensitivity (recall)", ylabel="PPV (precision)", title="Precision and recall")
     for ax in axes:
-        ax.legend(loc="lower right" if ax is axes[0] else "lower left", fontsize=9)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     figure.suptitle(title)
     return figure
 
 
+def reliability_panel(ax: Axes, bins: dict[str, pd.DataFrame]) -> None:
+    """Observed share of positives against predicted probability, for each initialisation, with the diagonal of perfect calibration."""
+    ax.plot([0, 1], [0, 1], color=SOFT, linestyle=":", label="perfect calibration")
+    for position, name in enumerate(style.in_order(bins)):
+        table = bins[name]
+        estimates = [Estimate(*row) for row in table[["observed", "low", "high"]].itertuples(index=False)]
+        estimate_errors(ax, table["predicted"] + 0.008 * (position - 1), estimates, **style.series(name, position))
+    ax.set(xlabel="mean predicted probability in the bin", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    for axis in "xy":
+        style.percent_axis(ax, axis)
+
+
 def reliability(bins: dict[str, pd.DataFrame], title: str) -> Figure:
     """Observed frequency of positives against predicted probability; columns: predicted, observed, low, high."""
-    figure, ax = plt.subplots(figsize=(5.6, 5))
-    ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect calibration")
-    for position, (name, table) in enumerate(bins.items()):
-        estimates = [Estimate(*row) for row in table[["observed", "low", "high"]].itertuples(index=False)]
-        estimate_errors(ax, table["predicted"], estimates, label=name, color=PALETTE[position], marker=MARKERS[position])
-    ax.set(xlabel="mean predicted probability in the bin", ylabel="observed share of positives (95 % interval)")
-    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
-    ax.legend()
+    figure, ax = plt.subplots(figsize=(WIDTH, 5))
+    reliability_panel(ax, bins)
+    ax.set_ylabel("observed share of positives (95 % interval)")
+    style.legend_below(figure, [ax])
+    figure.suptitle(title)
     return figure
 
 
 def data_size(table: pd.DataFrame, title: str, references: dict[str, float]) -> Figure:
     """Accuracy against images per class (Figure 7): points with intervals, the full set at the right, the paper's values dashed."""
     sizes = sorted({int(size) for size in table["images_per_class"].dropna()})
-    figure, ax = plt.subplots(figsize=(9.5, 4.6))
-    for position, (init, group) in enumerate(table.groupby("init", sort=False)):
+    figure, ax = plt.subplots(figsize=(WIDTH, 5))
+    groups = style.in_order(table["init"])
+    for position, init in enumerate(groups):
+        group = table[table["init"] == init]
         few = group.dropna(subset="images_per_class").sort_values("images_per_class")
         full = group[group["images_per_class"].isna()]
-        style = {"color": PALETTE[position], "marker": MARKERS[position]}
-        shift = 0.06 * (position - 1)
+        looks, shift = style.series(init, position), 0.08 * (position - (len(groups) - 1) / 2)
         places = [sizes.index(int(size)) + shift for size in few["images_per_class"]]
-        estimate_errors(ax, places, list(few["accuracy"]), label=init, **style)
-        estimate_errors(ax, [len(sizes) + 0.2 + shift] * len(full), list(full["accuracy"]), linestyle="none", **style)
+        estimate_errors(ax, places, list(few["accuracy"]), **looks)
+        estimate_errors(ax, [len(sizes) + 0.2 + shift] * len(full), list(full["accuracy"]), linestyle="none", **looks)
     for (name, value), line in zip(references.items(), ("--", "-.", ":"), strict=False):
-        ax.axhline(value, color="0.45", linestyle=line, linewidth=1.2, label=f"{name}: {value:.4g}")
-    ax.axvline(len(sizes) - 0.4, color="0.8", linewidth=1)
+        ax.axhline(value, color=SOFT, linestyle=line, linewidth=1.4, label=f"{name}: {100 * value:.4g} %")
+    ax.axvline(len(sizes) - 0.4, color=GRID, linewidth=1)
     ax.set_xticks([*range(len(sizes)), len(sizes) + 0.2], [*map(str, sizes), "full set"])
-    ax.set(xlabel="training images per class", ylabel="test accuracy (95 % interval)", title=title, xlim=(-0.4, len(sizes) + 0.6))
-    ax.legend(title="initialisation", loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="training images per class", ylabel="test accuracy (95 % interval)", xlim=(-0.4, len(sizes) + 0.6))
+    style.percent_axis(ax)
+    style.legend_below(figure, [ax], columns=3)
+    figure.suptitle(title)
     return figure
 
 
 def cam_grid(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], title: str, outlines: np.ndarray | None = None) -> Figure:
-    """Each image above its Grad-CAM overlay (Figure 8); ``outlines`` are boolean masks drawn as contours."""
-    figure, axes = plt.subplots(2, len(images), figsize=(2.5 * len(images) + 0.8, 5.6), squeeze=False)
+    """Each image above its Grad-CAM overlay (Figure 8); ``outlines`` are boolean masks drawn as contours.
+
+    Args:
+        maps: non-negative heat, shape (N, H, W), drawn as :func:`heat_per_area` on one scale for all images, from 0 to the greatest value.
+    """
+    density = heat_per_area(maps)
+    columns = min(len(images), 4)
+    blocks = -(-len(images) // columns)
+    figure, axes = plt.subplots(2 * blocks, columns, figsize=(WIDTH, 2 * blocks * (WIDTH - 0.8) / columns + 0.6 * blocks + 0.4), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
     overlay = None
-    for column, (image, heat, caption) in enumerate(zip(images, maps, titles, strict=True)):
-        for ax in axes[:, column]:
+    for place, (image, heat, caption) in enumerate(zip(images, density, titles, strict=True)):
+        above, below = axes[2 * (place // columns), place % columns], axes[2 * (place // columns) + 1, place % columns]
+        for ax in (above, below):
             ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-            ax.axis("off")
-        overlay = axes[1, column].imshow(heat, cmap="jet", alpha=0.4, vmin=0, vmax=1)
-        if outlines is not None and outlines[column].any():
-            axes[1, column].contour(outlines[column], levels=[0.5], colors="white", linewidths=1.2)
-        axes[0, column].set_title(caption, fontsize=9)
+        overlay = below.imshow(heat, cmap=HEAT, alpha=0.55, vmin=0, vmax=density.max() or 1)
+        if outlines is not None and outlines[place].any():
+            below.contour(outlines[place], levels=[0.5], colors="#fefefe", linewidths=1.4)
+        above.set_title(caption, fontsize=SMALL, fontweight="normal")
     if overlay is not None:
-        figure.colorbar(overlay, ax=axes[1, :].tolist(), label="Grad-CAM (scaled per image)", shrink=0.8)
+        bar = figure.colorbar(overlay, ax=axes.ravel().tolist(), location="bottom", shrink=0.6, aspect=40, pad=0.02)
+        bar.set_label("heat per area, one scale for all images (1: no preference)")
+    figure.suptitle(title, wrap=True)
+    return figure
+
+
+def frames(images: np.ndarray, maps: np.ndarray, outlines: np.ndarray) -> list[dict[str, str]]:
+    """For each image three drawings as SVG text: the image, its map on the common scale of all, and the map with the true outline in white.
+
+    Args:
+        images: grey values 0 to 255, shape (N, H, W); ``maps`` as in :func:`cam_grid`, ``outlines`` boolean masks.
+    """
+    density, drawn = heat_per_area(maps), []
+    for image, heat, outline in zip(images, density, outlines, strict=True):
+        pictures = {}
+        for kind in ("image", "map", "map and truth"):
+            figure, ax = plt.subplots(figsize=(3.3, 3.3), layout="none")
+            figure.subplots_adjust(0, 0, 1, 1)
+            ax.axis("off")
+            ax.imshow(image, cmap="gray", vmin=0, vmax=255)
+            if kind != "image":
+                ax.imshow(heat, cmap=HEAT, alpha=0.55, vmin=0, vmax=density.max() or 1)
+            if kind == "map and truth" and outline.any():
+                ax.contour(outline, levels=[0.5], colors="#fefefe", linewidths=1.4)
+            stream = io.StringIO()
+            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+            plt.close(figure)
+            pictures[kind] = stream.getvalue()
+        drawn.append(pictures)
+    return drawn
+
+
+def heat_per_area(maps: np.ndarray) -> np.ndarray:
+    """Each heat map as its share of its own total times the number of pixels: 1 where a map has no preference; all zero stays zero."""
+    maps = np.asarray(maps, dtype=float)
+    total = maps.sum(axis=(1, 2), keepdims=True)
+    return np.divide(maps * maps[0].size, total, out=np.zeros_like(maps), where=total > 0)
+
+
+def paired_regions(groups: dict[tuple[str, str], Estimate], names: Sequence[str], labels: Sequence[str], title: str, ylabel: str) -> Figure:
+    """An estimate for each region and class, with a dotted line at 1, no preference; keys of ``groups`` are (region, class)."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.2))
+    for position, label in enumerate(labels):
+        places = np.arange(len(names)) + 0.12 * (position - (len(labels) - 1) / 2)
+        estimate_errors(ax, places, [groups[name, label] for name in names], linestyle="none", **style.series(label, position))
+    ax.axhline(1, color=SOFT, linestyle=":", label="no preference")
+    ax.set_xticks(range(len(names)), names)
+    ax.set(ylabel=ylabel, xlim=(-0.5, len(names) - 0.5))
+    style.legend_below(figure, [ax])
+    figure.suptitle(title)
+    return figure
+
+
+def randomisation(shares: Sequence[float], correlations: Sequence[Estimate], title: str) -> Figure:
+    """Rank correlation of heat maps with those of the trained model, by the share of layers made random, as an estimate each."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.8))
+    estimate_errors(ax, shares, correlations, marker="o", color=ACCENT)
+    ax.axhline(0, color=SOFT, linestyle=":")
+    ax.set(xlabel="layers made random, from the output down", ylabel="rank correlation with the trained\nmodel's maps (95 % interval)", ylim=(-1.05, 1.05))
+    style.percent_axis(ax, "x")
+    figure.suptitle(title)
+    return figure
+
+
+def pretraining(histories: dict[str, pd.DataFrame], held_out: dict[str, float], title: str) -> Figure:
+    """Loss and accuracy while pretraining; histories by initialisation, columns step, loss, accuracy; ``held_out`` drawn dashed."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9))
+    for name in style.in_order(histories):
+        history, color = histories[name], style.look(name).color
+        axes[0].plot(history["step"], history["loss"], color=color, label=style.named(name), linewidth=2)
+        axes[1].plot(history["step"], history["accuracy"], color=color, linewidth=2)
+        axes[1].axhline(held_out[name], color=color, linestyle="--", linewidth=1.2)
+    axes[1].plot([], [], color=SOFT, linestyle="--", label="at the end, on images never seen")
+    axes[0].set(xlabel="optimiser step", ylabel="cross entropy (mean of 100 steps)", title="Loss")
+    axes[1].set(xlabel="optimiser step", ylabel="images put into their class", ylim=(0, 1.02), title="Accuracy")
+    style.percent_axis(axes[1])
+    style.legend_below(figure, axes)
     figure.suptitle(title)
     return figure
 
@@ -198,26 +328,26 @@ def residual_units(layers: Sequence[tuple[str, str]], title: str) -> Figure:
     """
     original = [("conv", "1×1 conv"), ("norm", "batch norm, ReLU"), ("conv", "3×3 conv"), ("norm", "batch norm, ReLU")]
     original += [("conv", "1×1 conv"), ("norm", "batch norm")]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 6.4))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 6.4))
     units = [("(a) ResNet-v1", original, True), ("(b) ResNet-v2, as built here", list(layers), False)]
     for ax, (name, unit, relu_after) in zip(axes, units, strict=True):
         ax.set(xlim=(0, 10), ylim=(-len(unit) - 3.2, 1.2), title=name)
         ax.axis("off")
         ax.text(6, 0.7, "input", ha="center", va="center")
         for row, (kind, text) in enumerate(unit):
-            face = PALETTE[0] if kind == "conv" else PALETTE[1]
-            ax.add_patch(FancyBboxPatch((2.6, -row - 0.95), 6.8, 0.6, boxstyle="round,pad=0.05", facecolor=(*face, 0.25), edgecolor=face))
-            ax.text(6, -row - 0.65, text, ha="center", va="center", fontsize=9)
+            face = ACCENT if kind == "conv" else SOFT
+            ax.add_patch(FancyBboxPatch((2.6, -row - 0.95), 6.8, 0.6, boxstyle="round,pad=0.05", facecolor=to_rgba(face, 0.2), edgecolor=face))
+            ax.text(6, -row - 0.65, text, ha="center", va="center", fontsize=SMALL)
             top = 0.45 if row == 0 else -row + 0.0
-            ax.add_patch(FancyArrowPatch((6, top), (6, -row - 0.28), arrowstyle="-|>", mutation_scale=9, color="0.3"))
+            ax.add_patch(FancyArrowPatch((6, top), (6, -row - 0.28), arrowstyle="-|>", mutation_scale=9, color=INK))
         end = -len(unit) - 0.75
-        ax.add_patch(FancyArrowPatch((6, -len(unit) + 0.0), (6, end + 0.3), arrowstyle="-|>", mutation_scale=9, color="0.3"))
-        ax.text(6, end, "+", ha="center", va="center", fontsize=14, bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": "0.3"})
-        ax.plot([5.6, 1.2, 1.2], [0.7, 0.7, end], color="0.6", linewidth=3)
-        ax.add_patch(FancyArrowPatch((1.2, end), (5.6, end), arrowstyle="-|>", mutation_scale=14, color="0.6", linewidth=3))
-        ax.text(0.9, end / 2, "identity path", rotation=90, ha="right", va="center", color="0.4")
+        ax.add_patch(FancyArrowPatch((6, -len(unit) + 0.0), (6, end + 0.3), arrowstyle="-|>", mutation_scale=9, color=INK))
+        ax.text(6, end, "+", ha="center", va="center", fontsize=14, bbox={"boxstyle": "circle,pad=0.15", "fc": "none", "ec": INK})
+        ax.plot([5.6, 1.2, 1.2], [0.7, 0.7, end], color=FAINT, linewidth=3)
+        ax.add_patch(FancyArrowPatch((1.2, end), (5.6, end), arrowstyle="-|>", mutation_scale=14, color=FAINT, linewidth=3))
+        ax.text(0.9, end / 2, "identity path", rotation=90, ha="right", va="center", color=SOFT)
         last = "ReLU, then output" if relu_after else "output"
-        ax.add_patch(FancyArrowPatch((6, end - 0.35), (6, end - 1.15), arrowstyle="-|>", mutation_scale=9, color="0.3"))
+        ax.add_patch(FancyArrowPatch((6, end - 0.35), (6, end - 1.15), arrowstyle="-|>", mutation_scale=9, color=INK))
         ax.text(6, end - 1.5, last, ha="center", va="center")
     figure.suptitle(title)
     return figure
@@ -225,7 +355,7 @@ def residual_units(layers: Sequence[tuple[str, str]], title: str) -> Figure:
 
 def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     """Measured ratios with their spread, and the ratio to reach as a tick; columns: name, ratio, low, high, target."""
-    figure, ax = plt.subplots(figsize=(8.5, 0.42 * len(table) + 1.4))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(table) + 1.8))
     places = np.arange(len(table))[::-1]
     reached = table["ratio"] >= table["target"]
     for good, label in ((True, "measured: reached"), (False, "measured: short of it")):
@@ -233,17 +363,19 @@ def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
         if part.any():
             values = [Estimate(*row) for row in table.loc[part, ["ratio", "low", "high"]].itertuples(index=False)]
             spread = np.array([[v - v.low, v.high - v] for v in values]).T
-            style = {"color": PALETTE[2 if good else 3], "marker": "o" if good else "X", "linestyle": "none", "capsize": 3}
-            ax.errorbar([float(v) for v in values], places[part.to_numpy()], xerr=spread, label=label, **style)
-    ax.plot(table["target"], places, linestyle="none", marker="|", markersize=16, markeredgewidth=2.5, color="0.25", label="to reach")
-    ax.axvline(1, color="0.6", linestyle=":", linewidth=1)
+            color, marker = VERDICTS["holds" if good else "contradicted"]
+            looks = {"color": color, "marker": marker, "linestyle": "none", "capsize": 3, "markersize": 7}
+            ax.errorbar([float(v) for v in values], places[part.to_numpy()], xerr=spread, label=label, **looks)
+    ax.plot(table["target"], places, linestyle="none", marker="|", markersize=16, markeredgewidth=2.5, color=INK, label="to reach")
+    ax.axvline(1, color=FAINT, linestyle=":", linewidth=1)
     ax.set_xscale("log")
     ticks = [tick for tick in (0.5, 1, 2, 3, 5, 10, 20, 50) if table[["low", "target"]].min().min() / 1.3 < tick < table["high"].max() * 1.5]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     ax.set_yticks(places, table["name"])
-    ax.set(xlabel=xlabel, title=title)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=9)
+    ax.set(xlabel=xlabel)
+    style.legend_below(figure, [ax], columns=3)
+    figure.suptitle(title)
     return figure
 
 
@@ -254,15 +386,15 @@ def cost_lines(table: pd.DataFrame, lines: pd.DataFrame, x: str, title: str) -> 
         lines: of :func:`cxrlib.study.pages.speed.cost_lines`, a row per cost.
     """
     costs = list(lines.index)
-    figure, axes = plt.subplots(-(-len(costs) // 2), 2, figsize=(8.5, 2.9 * -(-len(costs) // 2)), squeeze=False)
+    figure, axes = plt.subplots(-(-len(costs) // 2), 2, figsize=(WIDTH, 2.9 * -(-len(costs) // 2)), squeeze=False)
     for ax in axes.flat[len(costs) :]:
         ax.axis("off")
     for ax, cost in zip(axes.flat, costs, strict=False):
         slope, offset = lines.loc[cost, ["per_image", "fixed"]]
         ends = np.array([0, table[x].max()])
-        ax.plot(ends / 1000, slope * ends + offset, color="0.6", linestyle="--", label=f"{1000 * slope:.2g} s for 1,000")
-        ax.plot(table[x] / 1000, table[cost], color=PALETTE[0], marker="o", linestyle="none")
+        ax.plot(ends / 1000, slope * ends + offset, color=FAINT, linestyle="--", label=f"{1000 * slope:.2g} s for 1,000")
+        ax.plot(table[x] / 1000, table[cost], color=ACCENT, marker="o", linestyle="none")
         ax.set(xlabel="images (thousands)", ylabel="seconds", title=cost, ylim=(0, None))
-        ax.legend(loc="upper left", fontsize=9)
+        ax.legend(loc="upper left")
     figure.suptitle(title)
     return figure

@@ -9,18 +9,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cxrlib.metrics.estimate import Estimate
-from cxrlib.study.figures import common
-from cxrlib.study.figures.common import MARKERS, PALETTE
+from cxrlib.study.figures import common, style
+from cxrlib.study.figures.style import ACCENT, FAINT, GRID, INK, OTHERS, SOFT, VERDICTS, WIDTH
 from cxrlib.study.verdicts import Judged
 
 
 def note(title: str, text: str = "no records yet") -> Figure:
     """A small figure that says why there is nothing to draw."""
-    figure, ax = plt.subplots(figsize=(6.5, 1.3))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.3))
     ax.axis("off")
-    ax.set_title(title)
-    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=12, color="0.35", transform=ax.transAxes)
+    figure.suptitle(title)
+    ax.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, transform=ax.transAxes)
     return figure
 
 
@@ -39,10 +38,10 @@ def grid(table: pd.DataFrame, x: str, orders: dict[str, Sequence], title: str, x
 
 
 def data_size(table: pd.DataFrame, inits: Sequence[str], title: str, references: dict[str, float]) -> Figure:
-    """Figure 7 with ``inits`` in their order, or a note if only the full training set is recorded."""
+    """Figure 7 of ``inits``, or a note if only the full training set is recorded."""
     if table.empty or table["images_per_class"].isna().all():
         return note(title, "no records yet with few images per class")
-    return common.data_size(table.iloc[np.argsort([list(inits).index(init) for init in table["init"]], kind="stable")], title, references)
+    return common.data_size(table[table["init"].isin(list(inits))], title, references)
 
 
 def trade_off(curves: dict[str, pd.DataFrame], points: dict[str, tuple[float, float]], equal: float, title: str) -> Figure:
@@ -55,17 +54,19 @@ def trade_off(curves: dict[str, pd.DataFrame], points: dict[str, tuple[float, fl
     """
     if not curves:
         return note(title)
-    figure, ax = plt.subplots(figsize=(7.8, 5))
-    for position, (name, table) in enumerate(curves.items()):
-        color = PALETTE[position]
-        ax.fill_between(table["specificity"], table["least"], table["greatest"], color=color, alpha=0.16, linewidth=0)
-        ax.plot(table["specificity"], table["mean"], color=color, linewidth=2, label=name)
-        ax.plot(*points[name], color=color, marker=MARKERS[position], markersize=13 - 2.5 * position, markeredgecolor="black", linestyle="none")
-    ax.plot([], [], color="0.7", marker="o", markeredgecolor="black", linestyle="none", markersize=9, label="at threshold 0.5")
-    ax.axvline(equal, color="0.35", linestyle="--", linewidth=1.2, label=f"equal specificity, {100 * equal:.1f} %")
-    ax.set(xlabel="specificity (share of negatives called negative)", ylabel="sensitivity (share of positives called positive)", title=title)
+    figure, ax = plt.subplots(figsize=(WIDTH, 5.2))
+    for position, name in enumerate(style.in_order(curves)):
+        table, looks = curves[name], style.series(name, position)
+        ax.fill_between(table["specificity"], table["least"], table["greatest"], color=looks["color"], alpha=0.15, linewidth=0)
+        ax.plot(table["specificity"], table["mean"], color=looks["color"], linewidth=2)
+        ax.plot(*points[name], linestyle="none", **looks | {"markersize": 11, "markeredgecolor": INK})
+    ax.axvline(equal, color=SOFT, linestyle="--", linewidth=1.4, label=f"equal specificity, {100 * equal:.1f} %")
+    ax.set(xlabel="specificity (negatives called negative)", ylabel="sensitivity (positives called positive)")
     ax.set(xlim=(0.6, 1.005), ylim=(0, 1.02))
-    ax.legend(title="band: all seeds", loc="lower left")
+    for axis in "xy":
+        style.percent_axis(ax, axis)
+    style.legend_below(figure, [ax], "line: mean, band: all seeds, marker: threshold 0.5")
+    figure.suptitle(title)
     return figure
 
 
@@ -73,16 +74,12 @@ def reliability_pair(panels: dict[str, dict[str, pd.DataFrame]], title: str) -> 
     """Observed share of positives against predicted probability, a panel each, such as before and after scaling."""
     if not any(panels.values()):
         return note(title)
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.1 * len(panels), 4.9), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 4.9), sharey=True, squeeze=False)
     for ax, (panel, bins) in zip(axes[0], panels.items(), strict=True):
-        ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect calibration")
-        for position, (name, table) in enumerate(bins.items()):
-            estimates = [Estimate(*row) for row in table[["observed", "low", "high"]].itertuples(index=False)]
-            style = {"color": PALETTE[position], "marker": MARKERS[position]}
-            common.estimate_errors(ax, table["predicted"] + 0.008 * (position - 1), estimates, label=name, **style)
-        ax.set(xlabel="mean predicted probability in the bin", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=panel)
+        common.reliability_panel(ax, bins)
+        ax.set_title(panel)
     axes[0][0].set_ylabel("observed share of positives (95 % interval)")
-    axes[0][-1].legend(loc="lower right", fontsize=10)
+    style.legend_below(figure, axes[0])
     figure.suptitle(title)
     return figure
 
@@ -92,10 +89,9 @@ def forest(answers: Sequence[Judged], title: str) -> Figure:
     rows = [a for a in answers if a.interval is not None and a.compared.measured is not None and not a.compared.measured.bounded]
     if not rows:
         return note(title)
-    figure, ax = plt.subplots(figsize=(9.2, 0.33 * len(rows) + 1.7))
-    looks = {"holds": (PALETTE[2], "o"), "not seen": ("0.5", "s"), "contradicted": (PALETTE[3], "X")}
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.4 * len(rows) + 1.7))
     places = np.arange(len(rows))[::-1]
-    for word, (color, marker) in looks.items():
+    for word, (color, marker) in VERDICTS.items():
         part = [(place, 100 * a.interval, 100 * a.interval.low, 100 * a.interval.high) for place, a in zip(places, rows, strict=True) if a.word == word]
         if part:
             y, value, low, high = np.array(part).T
@@ -103,12 +99,12 @@ def forest(answers: Sequence[Judged], title: str) -> Figure:
     for place, answer in zip(places, rows, strict=True):
         for end in (answer.part.low, answer.part.high):
             if np.isfinite(end) and end:
-                ax.plot([100 * end] * 2, [place - 0.4, place + 0.4], color="0.45", linewidth=1.5)
-    ax.axvline(0, color="0.4", linewidth=1)
+                ax.plot([100 * end] * 2, [place - 0.4, place + 0.4], color=FAINT, linewidth=2)
+    ax.axvline(0, color=SOFT, linewidth=1)
     ax.set_yticks(places, [f"{a.part.claim}. {a.compared.name}{' (our reading)' if a.part.ours else ''}" for a in rows])
     figure.suptitle(title)
     ax.set(xlabel="difference (percentage points, adjusted interval)", ylim=(-0.7, len(rows) - 0.3))
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    style.legend_below(figure, [ax])
     return figure
 
 
@@ -117,27 +113,26 @@ def coverage(table: pd.DataFrame, title: str) -> Figure:
     if table.empty:
         return note(title)
     kinds = [
-        ("two-way analysis", "all training images", "the book's intervals", PALETTE[0], "o"),
-        ("two-way analysis", "32 images per class", "the same, 32 images per class", PALETTE[0], "D"),
-        ("bootstrap, replaced", "all training images", "bootstrap, replaced", PALETTE[1], "s"),
-        ("bootstrap, replaced", "32 images per class", "the same, 32 images per class", PALETTE[1], "d"),
+        ("two-way analysis", "all training images", "the book's intervals", ACCENT, "o"),
+        ("two-way analysis", "32 images per class", "the same, 32 images per class", ACCENT, "D"),
+        ("bootstrap, replaced", "all training images", "bootstrap, replaced", OTHERS[2], "X"),
     ]
     cells = [(of, metric, spread) for metric in ("accuracy", "npv", "auc") for of in ("value", "difference") for spread in sorted(table["spread"].unique())]
     shown = {"npv": "NPV", "auc": "AUC"}
     counts = sorted(table["seeds"].unique())
-    figure, axes = plt.subplots(1, len(counts), figsize=(9.2, 6.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(counts), figsize=(WIDTH, 6.2), sharey=True, squeeze=False)
     for ax, seeds in zip(axes[0], counts, strict=True):
-        ax.axvspan(93, 97, color="0.9", zorder=0)
-        ax.axvline(95, color="0.4", linewidth=1)
+        ax.axvspan(93, 97, color=GRID, alpha=0.5, zorder=0)
+        ax.axvline(95, color=SOFT, linewidth=1)
         for shift, (method, population, label, color, marker) in enumerate(kinds):
             part = table[(table["method"] == method) & (table["population"] == population) & (table["seeds"] == seeds)]
-            places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.18 * (1.5 - shift) for row in part.itertuples()]
-            face = "none" if population == "32 images per class" else color
+            places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.22 * (1 - shift) for row in part.itertuples()]
+            face = "none" if marker == "D" else color
             ax.plot(100 * part["covered"], places, marker, color=color, markerfacecolor=face, markersize=7, label=label)
         ax.set(xticks=(90, 93, 95, 97, 100), title=f"{seeds} seeds", xlim=(89, 100))
     names = [f"{shown.get(metric, metric)}{', difference' if of == 'difference' else ''}, seeds differ by {100 * spread:g}" for of, metric, spread in cells]
     axes[0][0].set_yticks(range(len(cells) - 1, -1, -1), names)
     figure.supxlabel("studies whose interval holds the truth (%)", fontsize=12)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    style.legend_below(figure, axes[0])
     figure.suptitle(title)
     return figure

@@ -10,37 +10,36 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.study.figures.common import MARKERS, PALETTE, estimate_errors
+from cxrlib.study.figures import style
+from cxrlib.study.figures.common import estimate_errors
 from cxrlib.study.figures.real import note
+from cxrlib.study.figures.style import SOFT, WIDTH
 
-LONG_NAME = 22  # characters of a row's name, from which it leaves too little room for a panel beside another
 Rows = Sequence[tuple[str, dict[str, Estimate]]]
 
 
-def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: float | None = None, reference_name: str = "chance") -> Figure:
-    """Estimates in percent with their 95 % intervals, a row for each name and a colour for each series.
-
-    Panels stand side by side, or below each other where names are long.
+def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: float | None = None, reference_name: str = "chance", best_first: str | None = None) -> Figure:
+    """Estimates in percent with their 95 % intervals, a row for each name and a shade and marker for each series; panels one below the other.
 
     Args:
         panels: by title, such as the data set: rows of (name, estimates by series), or a sentence to show in their place.
         reference: drawn as a dotted line.
+        best_first: series by whose value the rows are sorted, greatest on top; as they come by default.
     """
+    if best_first is not None:
+        panels = {panel: rows if isinstance(rows, str) else sorted(rows, key=lambda row: -float(row[1][best_first])) for panel, rows in panels.items()}
     drawn = [rows for rows in panels.values() if not isinstance(rows, str)]
     if not any(drawn):
         return note(title, "; ".join(f"{name}: {text}" for name, text in panels.items() if text) or "no records yet")
     series = list(dict.fromkeys(name for rows in drawn for _, values in rows for name in values))
-    below = max(len(name) for rows in drawn for name, _ in rows) > LONG_NAME
-    heights = [0.55 * max(len(rows) if not isinstance(rows, str) else 1, 1) + 0.9 for rows in panels.values()]
-    size = (9, sum(heights) + 1) if below else (4.6 * len(panels), max(heights) + 1)
-    shape = {"nrows": len(panels), "height_ratios": heights} if below else {"ncols": len(panels)}
-    figure, axes = plt.subplots(figsize=size, squeeze=False, sharex=True, **shape)
+    heights = [0.42 * max(len(rows) if not isinstance(rows, str) else 1, 1) + 0.9 for rows in panels.values()]
+    figure, axes = plt.subplots(nrows=len(panels), height_ratios=heights, figsize=(WIDTH, sum(heights) + 0.8), squeeze=False, sharex=True)
     for ax, (panel, rows) in zip(axes.flat, panels.items(), strict=True):
         ax.set_title(panel)
         ax.set_xlabel(xlabel)
         ax.tick_params(labelbottom=True)
         if isinstance(rows, str) or not rows:
-            ax.text(0.5, 0.5, rows or "no records yet", ha="center", va="center", wrap=True, transform=ax.transAxes, color="0.35")
+            ax.text(0.5, 0.5, rows or "no records yet", ha="center", va="center", wrap=True, transform=ax.transAxes, color=SOFT)
             ax.set_yticks([])
             continue
         places = np.arange(len(rows))[::-1]
@@ -50,14 +49,13 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
             if found:
                 y, estimates = zip(*found, strict=True)
                 value, ends = np.array([100 * e for e in estimates]), np.array([[100 * (e - e.low), 100 * (e.high - e)] for e in estimates])
-                style = {"color": PALETTE[position], "marker": MARKERS[position], "linestyle": "none", "capsize": 3, "markersize": 7}
-                ax.errorbar(value, y, xerr=np.nan_to_num(np.clip(ends.T, 0, None)), label=name, **style)
+                looks = style.series(name, position) | {"linestyle": "none", "capsize": 3, "markersize": 7}
+                ax.errorbar(value, y, xerr=np.nan_to_num(np.clip(ends.T, 0, None)), **looks)
         if reference is not None:
-            ax.axvline(100 * reference, color="0.45", linestyle=":", label=reference_name)
+            ax.axvline(100 * reference, color=SOFT, linestyle=":", label=reference_name)
         ax.set_yticks(places, [name for name, _ in rows])
         ax.set_ylim(-0.6, len(rows) - 0.4)
-    handles = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    style.legend_below(figure, axes.flat)
     figure.suptitle(title)
     return figure
 
@@ -67,16 +65,16 @@ def confounding(table: pd.DataFrame, title: str) -> Figure:
     if table.empty:
         return note(title)
     measures = list(dict.fromkeys(table["measure"]))
-    figure, axes = plt.subplots(1, len(measures), figsize=(4.6 * len(measures), 4.1), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(1, len(measures), figsize=(WIDTH, 4.3), squeeze=False, sharey=True)
     for ax, measure in zip(axes[0], measures, strict=True):
         part = table[table["measure"] == measure]
         for position, (column, name) in enumerate((("own", "own test set, confounded alike"), ("unconfounded", "unconfounded test set"))):
             places = part["level"].astype(float) + 0.015 * (2 * position - 1)
             estimates = [Estimate(100 * e, 100 * e.low, 100 * e.high) for e in part[column]]
-            estimate_errors(ax, places, estimates, label=name, color=PALETTE[position], marker=MARKERS[position], markersize=7)
-        ax.axhline(50, color="0.45", linestyle=":", label="chance")
-        ax.set(xlabel="source_confounding (probability)", title=measure)
+            estimate_errors(ax, places, estimates, **style.series(name, position))
+        ax.axhline(50, color=SOFT, linestyle=":", label="chance")
+        ax.set(xlabel="strength of confounding", title=measure)
     axes[0][0].set_ylabel("test score (%, 95 % interval)")
-    axes[0][0].legend(fontsize=9)
+    style.legend_below(figure, axes[0])
     figure.suptitle(title)
     return figure

@@ -1,0 +1,159 @@
+"""Figures on their way from an executed notebook to a page: caption, alternative text, badge, and a copy for the dark theme."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from sphinx.directives.patches import Figure
+from sphinx.util.docutils import SphinxRole
+
+from cxrlib import markup
+from cxrlib.files import atomic_write
+from cxrlib.study.figures.captions import BADGES, MIME
+from cxrlib.study.figures.style import dark_copy
+
+if TYPE_CHECKING:
+    from docutils.nodes import Node, system_message
+    from sphinx.application import Sphinx
+
+SVG, PNG = "image/svg+xml", "image/png"
+DRAWING = re.compile(r'<img(?P<before>[^>]*?) src="(?P<address>[^"]+\.svg)"(?P<after>[^>]*)>')
+
+
+def adopt_findings(notebook: Any) -> None:
+    """Move what :func:`cxrlib.study.figures.captions.tell` left in a cell into its caption and alternative text, in place.
+
+    The caption becomes badge, finding, the template's own words and the source; the alternative text the finding and the
+    template's description.
+    """
+    for cell in notebook.cells:
+        found = [output for output in cell.get("outputs", []) if MIME in output.get("data", {})]
+        if not found:
+            continue
+        about = dict(found[-1]["data"][MIME])
+        cell["outputs"] = [output for output in cell["outputs"] if MIME not in output.get("data", {})]
+        shown = cell["metadata"].get("mystnb", {})
+        if "figure" in shown:
+            own = shown["figure"].get("caption", "")
+            source = f"Drawn from {markup.code(about['source'])}."
+            shown["figure"]["caption"] = " ".join(filter(None, [f"{{badge}}`{about['data']}`", f"**{markup.text(about['finding'])}**", own, source]))
+            shown["image"] = shown.get("image", {}) | {"alt": f"{about['finding']} {shown.get('image', {}).get('alt', '')}".strip()}
+            cell["metadata"]["cxr_figure"] = about
+
+
+def unfinished(notebook: Any, name: str) -> list[str]:
+    """What is missing of the figures of an executed notebook, a sentence each: drawing, caption, finding, badge or source."""
+    faults = []
+    for cell in notebook.cells:
+        if cell["cell_type"] != "code":
+            continue
+        shown, drawn = cell["metadata"].get("mystnb", {}), [o for o in cell["outputs"] if {SVG, PNG} & set(o.get("data", {}))]
+        figure = shown.get("figure", {}).get("name")
+        if drawn and figure is None:
+            faults.append(f"{name}: a cell draws a figure that has no name and no caption: {cell['source'][:60]!r}")
+        if figure is None:
+            continue
+        if not drawn:
+            faults.append(f"{name}: {figure} has no drawing")
+        if set(BADGES) & {cell["metadata"].get("cxr_figure", {}).get("data")} == set():
+            faults.append(f"{name}: {figure} says neither what it found nor from which data; call captions.tell in its cell")
+    return faults
+
+
+def badge_node(kind: str) -> nodes.inline:
+    """A badge by its key in ``BADGES``."""
+    return nodes.inline("", BADGES[kind], classes=["cxr-badge", f"cxr-badge-{kind}"])
+
+
+class BadgeRole(SphinxRole):
+    """REAL X-RAYS or PHANTOMS; ``live`` stands for the data of this copy."""
+
+    def run(self) -> tuple[list[Node], list[system_message]]:
+        kind = copy_kind(Path(self.env.srcdir), self.env.docname) if self.text == "live" else self.text
+        if kind not in BADGES:
+            message = self.inliner.reporter.error(f"no badge '{kind}'; there are: {', '.join(BADGES)}, live", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+        return [badge_node(kind)], []
+
+
+def copy_kind(book: Path, page: str) -> str:
+    """Whether the live notebooks of this copy, or the one of a page, ran on phantoms or on real X-rays."""
+    own = book / f"{page}.ipynb"
+    for path in [own] if own.is_file() else sorted((book / "executed").glob("*.ipynb")):
+        about = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("cxr", {})
+        if "data" in about:
+            return "phantom" if about["data"] == "phantoms" else "real"
+    return "none"
+
+
+def kinds(notebook: Path) -> set[str]:
+    """From which data the figures of an executed notebook are drawn: keys of ``BADGES``; empty if there is no such notebook."""
+    if not notebook.is_file():
+        return set()
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return {cell["metadata"]["cxr_figure"]["data"] for cell in cells if "cxr_figure" in cell["metadata"]}
+
+
+class FigureDirective(Figure):
+    """A figure of an executed notebook, by its ``mystnb.figure`` name, for a page other than its own."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        book = Path(self.state.document.settings.env.srcdir)
+        notebook, name = self.arguments
+        for cell in json.loads((book / "executed" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]:
+            if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") != name:
+                continue
+            drawings = [o["data"] for o in cell["outputs"] if {SVG, PNG} & set(o.get("data", {}))]
+            if drawings:
+                last = drawings[-1]
+                content = "".join(last[SVG]).encode() if SVG in last else base64.b64decode("".join(last[PNG]))
+                picture = Path("executed", "figures", f"{name}.{'svg' if SVG in last else 'png'}")
+                atomic_write(book / picture, content)
+                self.arguments[:] = [f"/{picture.as_posix()}"]
+                self.options["alt"] = cell["metadata"]["mystnb"].get("image", {}).get("alt") or self.options.get("alt", "")
+                return self._with_badge(super().run(), cell["metadata"].get("cxr_figure", {}).get("data"))
+        raise self.error(f"notebook {notebook} has no figure '{name}'")
+
+    @staticmethod
+    def _with_badge(made: list[nodes.Node], kind: str | None) -> list[nodes.Node]:
+        for figure in made:
+            caption = figure.next_node(nodes.caption) if isinstance(figure, nodes.Element) else None
+            if kind in BADGES and caption is not None:
+                caption[:0] = [badge_node(kind), nodes.Text(" ")]
+        return made
+
+
+def both_themes(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Show every drawing twice, one copy for each theme; the theme hides the other."""
+
+    def two(found: re.Match) -> str:
+        dark = found["address"].removesuffix(".svg") + ".dark.svg"
+        rest = re.sub(r' class="([^"]*)"', "", found["before"] + found["after"])
+        return "".join(f'<img class="cxr-drawing {theme}" src="{address}"{rest}>' for theme, address in (("cxr-light", found["address"]), ("cxr-dark", dark)))
+
+    if "_images/" in (context.get("body") or ""):
+        context["body"] = DRAWING.sub(two, context["body"])
+
+
+def write_dark_copies(app: Sphinx, error: Exception | None) -> None:
+    """Beside every drawing of a built book its copy for the dark theme."""
+    if error is not None or app.builder.format != "html":
+        return
+    for path in sorted((Path(app.outdir) / "_images").glob("*.svg")):
+        if not path.name.endswith(".dark.svg"):
+            path.with_name(f"{path.stem}.dark.svg").write_text(dark_copy(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by :func:`cxrlib.book.pages.setup`."""
+    app.add_role("badge", BadgeRole())
+    app.add_directive("cxr-figure", FigureDirective)
+    app.connect("html-page-context", both_themes)
+    app.connect("build-finished", write_dark_copies)

@@ -1,0 +1,70 @@
+"""What a figure found, on which data, from which records: said by the cell that draws it, shown by any viewer.
+
+JupyterLab, nbviewer and VS Code show the sentence under the figure. The book moves it into the caption and the alternative
+text (:mod:`cxrlib.book.figures`), and does not build a figure about which nothing was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxrlib import markup
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.study.figures import style
+
+MIME = "application/vnd.cxrlib.figure+json"
+FRAMES = "application/vnd.cxrlib.frames+json"
+BADGES = {"real": "REAL X-RAYS", "phantom": "PHANTOMS", "both": "REAL X-RAYS AND PHANTOMS", "none": "NO PATIENT DATA"}
+"""What stands on a figure, a table or a verdict, by the data it is drawn from."""
+
+
+def badge(is_phantom: bool) -> str:
+    """The key in :data:`BADGES` of a data folder."""
+    return "phantom" if is_phantom else "real"
+
+
+def tell(finding: str, data: str, source: str | Path) -> None:
+    """Say what the figure drawn by this cell shows.
+
+    Args:
+        finding: what a reader should take from it, a sentence or two of plain text; numbers come from the records.
+        data: a key of :data:`BADGES`.
+        source: from which the figure was drawn: a file of records, a folder of data, or a module.
+
+    Raises:
+        ValueError: if the finding is empty or no sentence, or the data have another name.
+    """
+    from IPython.display import display
+
+    about = told(finding, data, source)
+    shown = f"{markup.bold(BADGES[data])} {markup.text(about['finding'])} *Drawn from {markup.code(about['source'])}.*"
+    display({MIME: about, "text/markdown": shown, "text/plain": f"{BADGES[data]}: {about['finding']}"}, raw=True)
+
+
+def hand_on(frames: Sequence[Mapping[str, Any]]) -> None:
+    """Leave pictures for the viewer on the explorer page: for each a sentence, ``said``, and SVG drawings by name, ``pictures``."""
+    from IPython.display import display
+
+    display({FRAMES: [dict(frame) for frame in frames], "text/plain": f"{len(frames)} phantoms for the viewer on the explorer page"}, raw=True)
+
+
+def told(finding: str, data: str, source: str | Path) -> dict[str, str]:
+    """The record that :func:`tell` leaves in a notebook."""
+    finding = markup.visible(" ".join(finding.split()))
+    if data not in BADGES:
+        raise ValueError(f"a figure is drawn from one of {', '.join(BADGES)}, not from '{data}'")
+    if len(finding.split()) < 4 or not finding.endswith((".", "?", "!")):
+        raise ValueError(f"'{finding}' is no sentence about what the figure shows")
+    return {"finding": finding, "data": data, "source": markup.visible(source)}
+
+
+def each(values: Mapping[str, Estimate], preposition: str = "from") -> str:
+    """Estimates of several initialisations as a list in words: '96.1 % from random weights, 97.4 % from many fractals'."""
+    return ", ".join(f"{100 * float(values[init]):.1f} % {preposition} {style.named(init)}" for init in style.in_order(values))
+
+
+def panel(title: str, said: str) -> str:
+    """What one panel of a figure shows, behind the name of its data."""
+    return f"{title[:1].upper()}{title[1:]}: {said}"

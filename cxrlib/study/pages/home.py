@@ -1,0 +1,61 @@
+"""What the home page says, from the same records and verdicts as the page of real X-rays: one sentence, three lines, a strip of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cxrlib.metrics.estimate import Estimate
+from cxrlib.study import thresholds
+from cxrlib.study.committed import PERFORMANCE, Recorded
+from cxrlib.study.pages import file_sizes
+from cxrlib.study.parameters import Profile, RelatedWork
+from cxrlib.study.verdicts import NOT_RECORDED, Verdict
+
+FILE_SIZE = "file size only"
+TEXTURE, NETWORK = "texture only, no network", "best network of Table 1"
+TEXTURE_SYSTEM = "lbp-svm"
+RELATED_WORK = "07_related_work"
+
+
+def scores(runs: Recorded, profile: str, files: Path, threshold: float = 0.5) -> dict[str, Estimate]:
+    """Share of test images called right: from the size of a file, by texture without a network, and by the best network of Table 1.
+
+    The test set has as many images of one class as of the other, so an accuracy compares with the balanced one of file sizes.
+    What is not recorded is left out.
+    """
+    found = {}
+    if (sizes := file_sizes.read(files)) is not None:
+        found[FILE_SIZE] = file_sizes.guess(sizes)
+    planned = RelatedWork.parse(Profile.load(profile).parameters(RELATED_WORK))
+    if TEXTURE_SYSTEM in planned.systems and (texture := runs.answers(planned.runs_of(TEXTURE_SYSTEM))):
+        found[TEXTURE] = thresholds.performance(texture, threshold)["accuracy"]
+    networks = {init: thresholds.performance(members, threshold)["accuracy"] for init, members in runs.by_init(PERFORMANCE).items()}
+    if networks:
+        found[NETWORK] = max(networks.values(), key=float)
+    return found
+
+
+def sentence(strip: Mapping[str, Estimate]) -> str:
+    """The answer, from the strip."""
+    size, others = strip.get(FILE_SIZE), {name: value for name, value in strip.items() if name != FILE_SIZE}
+    if size is None or not others:
+        return f"The answer is {NOT_RECORDED}."
+    rest = "; ".join(f"{name}: {100 * value:.1f} %" for name, value in sorted(others.items(), key=lambda item: -float(item[1])))
+    ahead = size > max(others.values(), key=float)
+    end = "So no score here shows that a disease was found." if ahead else "A score above it may still follow the source of an image."
+    return f"On these images the size of a file alone tells the class in {100 * size:.1f} %; {rest}. {end}"
+
+
+def plain_lines(rows: Sequence[Verdict]) -> list[str]:
+    """What pretraining gave, what ten times more gave, and what mixup gave: a line each, from the verdicts."""
+    lines = []
+    for said, claim, place in (("Pretraining", 1, 0), ("Ten times more of it", 1, 1), ("Mixup", 4, 0)):
+        answers = [answer for row in rows if row.number == claim for answer in row.parts if not answer.part.ours]
+        if len(answers) <= place or answers[place].interval is None:
+            lines.append(f"{said}: {NOT_RECORDED}.")
+            continue
+        one = answers[place]
+        value, low, high = (100 * share for share in (one.interval, one.interval.low, one.interval.high))
+        lines.append(f"{said} ({one.compared.name}): {value:+.1f} points of test accuracy, between {low:+.1f} and {high:+.1f}; {one.word}.")
+    return lines
