@@ -100,10 +100,10 @@ shortcuts: environment
 # The tables behind the pages with truth on real X-rays, once more; same-source, covid-masks and hannover lie beside DATA.
 #   make truth DATA=path/to/covidx-mini         some tens of minutes on one core, goes on where it was stopped
 truth: environment
-	@test -n "$(DATA)" || { echo "name the data folder: make truth DATA=path/to/covidx-mini" >&2; exit 1; }
-	@$(BIN)/cxr truth attention --data "$(DATA)"
-	@$(BIN)/cxr truth across --data "$(DATA)"
-	@$(BIN)/cxr truth failures --data "$(DATA)"
+	@test -n "$$CXR_DATA" || { echo "name the data folder: make truth DATA=path/to/covidx-mini" >&2; exit 1; }
+	@$(BIN)/cxr truth attention --data="$$CXR_DATA"
+	@$(BIN)/cxr truth across --data="$$CXR_DATA"
+	@$(BIN)/cxr truth failures --data="$$CXR_DATA"
 
 # The weights that ship with the package once more, into .cache/upstream; resumable, with time left.
 #   make upstream                                         the fractal ones, about an hour on two cores
