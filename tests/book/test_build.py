@@ -338,8 +338,8 @@ def test_every_page_is_complete_and_asks_for_nothing(pages):
 
 def test_links_to_functions_land_on_them(pages):
     method = (pages / "method.html").read_text(encoding="utf-8")
-    links = re.findall(r'href="(source/\w+\.html)#([\w.]+)"', method)
-    assert ("source/train.html", "learning_rate") in links
+    links = re.findall(r'href="(source/[\w.]+\.html)#([\w.]+)"', method)
+    assert ("source/train.finetune.html", "learning_rate") in links
     for page, anchor in links:
         assert f'id="{anchor}"' in (pages / page).read_text(encoding="utf-8")
 
@@ -347,10 +347,10 @@ def test_links_to_functions_land_on_them(pages):
 def test_a_name_that_is_passed_on_links_to_its_definition():
     from cxrlib.book.pages import definitions, home_of
 
-    assert home_of("book", "BookError") == "book_notebooks"
-    assert home_of("book", "build") == "book"
-    assert "build" in definitions("book")
-    assert "BookError" not in definitions("book")
+    assert home_of("book.build", "BookError") == "book.notebooks"
+    assert home_of("book.build", "build") == "book.build"
+    assert "build" in definitions("book.build")
+    assert "BookError" not in definitions("book.build")
 
 
 def test_a_faulty_page_stops_the_build_and_leaves_the_old_book(pages):
