@@ -117,6 +117,8 @@ class Across:
     def _folds(self, records: list[Record]) -> Scored:
         seeds = sorted({record.config["seed"] for record in records})
         parts = [scored([r for r in records if r.config["seed"] == seed]) for seed in seeds]
+        whole = max(len(part.files) for part in parts)
+        parts = [part for part in parts if len(part.files) == whole]  # a seed of which folds are missing waits for them
         first = parts[0]
         # Each file is held out in one fold, so that one row of a seed's folds has it.
         order = [np.argsort(part.files) for part in parts]
