@@ -18,7 +18,7 @@ def note(title: str, text: str = "no records yet") -> Figure:
     """A small figure that says why there is nothing to draw."""
     figure, ax = plt.subplots(figsize=(WIDTH, 1.3))
     ax.axis("off")
-    figure.suptitle(title)
+    ax.set_title(title)
     ax.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, transform=ax.transAxes)
     return figure
 
@@ -115,24 +115,25 @@ def coverage(table: pd.DataFrame, title: str) -> Figure:
     kinds = [
         ("two-way analysis", "all training images", "the book's intervals", ACCENT, "o"),
         ("two-way analysis", "32 images per class", "the same, 32 images per class", ACCENT, "D"),
-        ("bootstrap, replaced", "all training images", "bootstrap, replaced", OTHERS[2], "X"),
+        ("bootstrap, replaced", "all training images", "bootstrap, replaced", OTHERS[2], "s"),
+        ("bootstrap, replaced", "32 images per class", "bootstrap, 32 images per class", OTHERS[2], "d"),
     ]
     cells = [(of, metric, spread) for metric in ("accuracy", "npv", "auc") for of in ("value", "difference") for spread in sorted(table["spread"].unique())]
     shown = {"npv": "NPV", "auc": "AUC"}
     counts = sorted(table["seeds"].unique())
-    figure, axes = plt.subplots(1, len(counts), figsize=(WIDTH, 6.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(counts), figsize=(WIDTH, 6.4), sharey=True, squeeze=False)
     for ax, seeds in zip(axes[0], counts, strict=True):
         ax.axvspan(93, 97, color=GRID, alpha=0.5, zorder=0)
         ax.axvline(95, color=SOFT, linewidth=1)
         for shift, (method, population, label, color, marker) in enumerate(kinds):
             part = table[(table["method"] == method) & (table["population"] == population) & (table["seeds"] == seeds)]
-            places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.22 * (1 - shift) for row in part.itertuples()]
-            face = "none" if marker == "D" else color
+            places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.18 * (1.5 - shift) for row in part.itertuples()]
+            face = "none" if population == "32 images per class" else color
             ax.plot(100 * part["covered"], places, marker, color=color, markerfacecolor=face, markersize=7, label=label)
         ax.set(xticks=(90, 93, 95, 97, 100), title=f"{seeds} seeds", xlim=(89, 100))
     names = [f"{shown.get(metric, metric)}{', difference' if of == 'difference' else ''}, seeds differ by {100 * spread:g}" for of, metric, spread in cells]
     axes[0][0].set_yticks(range(len(cells) - 1, -1, -1), names)
-    figure.supxlabel("studies whose interval holds the truth (%)", fontsize=12)
+    figure.supxlabel("studies whose interval holds the truth (%)")
     style.legend_below(figure, axes[0])
     figure.suptitle(title)
     return figure
