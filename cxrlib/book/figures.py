@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 SVG, PNG = "image/svg+xml", "image/png"
-DRAWING = re.compile(r'<img(?P<before>[^>]*?) src="(?P<address>[^"]+\.svg)"(?P<after>[^>]*)>')
+DRAWING = re.compile(r'<img(?P<before>[^>]*?) src="(?P<address>[^"]*_images/[^"]+\.svg)"(?P<after>[^>]*)>')
 
 
 def adopt_findings(notebook: Any) -> None:

@@ -65,9 +65,9 @@ def test_every_figure_of_the_templates_tells_what_it_found():
 
 
 def test_both_themes_get_a_drawing(tmp_path):
-    context = {"body": '<figure><img alt="A &lt; B" class="x" src="../_images/a.svg" width="9"><img src="../_images/b.png"></figure>'}
+    context = {"body": '<figure><img alt="A &lt; B" class="x" src="../_images/a.svg" width="9"><img src="../_images/b.png"><img src="_static/frames/0.svg"></figure>'}
     figures.both_themes(None, "", "", context, None)
-    assert context["body"].count("<img") == 3
+    assert context["body"].count("<img") == 4, "only drawings that have a dark copy are doubled"
     assert '<img class="cxr-drawing cxr-light" src="../_images/a.svg" alt="A &lt; B" width="9">' in context["body"]
     assert '<img class="cxr-drawing cxr-dark" src="../_images/a.dark.svg" alt="A &lt; B" width="9">' in context["body"]
     (tmp_path / "_images").mkdir()
