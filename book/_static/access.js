@@ -9,7 +9,7 @@
   };
   const boxes = ".bd-article figure, .bd-article .pst-scrollable-table-container, .bd-article .cell_output, .bd-article div.math, .bd-article pre, mjx-container, .bd-article .cxr-scroll";
   const reach = () => document.querySelectorAll(boxes).forEach((box) => {
-    const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible";
+    const scrolls = (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) && getComputedStyle(box).overflowX !== "visible";
     if (scrolls && !box.hasAttribute("tabindex")) { box.tabIndex = 0; box.dataset.cxrReached = ""; }
     if (!scrolls && "cxrReached" in box.dataset) { box.removeAttribute("tabindex"); delete box.dataset.cxrReached; }
   });
