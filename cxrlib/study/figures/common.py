@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -50,16 +51,15 @@ def image_grid(rows: dict[str, Sequence[np.ndarray]], captions: dict[str, Sequen
 
 def count_bars(counts: pd.DataFrame, title: str) -> Figure:
     """Images and patients per class and split (Figure 2); columns: kind, split, label, count."""
-    kinds, splits, labels = list(counts["kind"].unique()), list(counts["split"].unique()), ["negative", "positive"]
+    kinds, colors = list(counts["kind"].unique()), {"negative": FAINT, "positive": ACCENT}
     figure, axes = plt.subplots(1, len(kinds), figsize=(WIDTH, 3.8), squeeze=False)
     for ax, kind in zip(axes[0], kinds, strict=True):
-        found = counts[counts["kind"] == kind].set_index(["split", "label"])["count"]
-        for side, (label, color) in enumerate(zip(labels, (FAINT, ACCENT), strict=True)):
-            heights = [found.get((split, label), 0) for split in splits]
-            bars = ax.bar(np.arange(len(splits)) + 0.4 * (side - 0.5), heights, 0.38, color=color, label=label)
+        part = counts[counts["kind"] == kind]
+        sns.barplot(part, x="split", y="count", hue="label", hue_order=list(colors), palette=colors, saturation=1, gap=0.05, errorbar=None, ax=ax)
+        ax.get_legend().remove()
+        for bars in ax.containers:
             ax.bar_label(bars, fmt="{:,.0f}", padding=2)
-        ax.set_xticks(range(len(splits)), splits)
-        ax.set(ylabel=f"number of {kind}", title=kind.capitalize())
+        ax.set(xlabel="", ylabel=f"number of {kind}", title=kind.capitalize())
         ax.grid(visible=False, axis="x")
         ax.margins(y=0.15)
     style.legend_below(figure, axes[0])
