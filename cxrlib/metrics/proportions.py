@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 
-from cxrlib.metrics.classifier import wilson
 from cxrlib.metrics.estimate import Estimate, normal_quantile
 
 
 def newcombe(right_a: int, n_a: int, right_b: int, n_b: int) -> Estimate:
     """Share a minus share b of independent samples: Newcombe's interval from Wilson's, and Fisher's exact p-value."""
     from scipy.stats import fisher_exact
+    from statsmodels.stats.proportion import confint_proportions_2indep
 
-    a, b = wilson(right_a, n_a), wilson(right_b, n_b)
-    low = a - b - math.hypot(a - a.low, b.high - b)
-    high = a - b + math.hypot(a.high - a, b - b.low)
-    return Estimate(a - b, low, high, fisher_exact([[right_a, n_a - right_a], [right_b, n_b - right_b]]).pvalue)
+    low, high = confint_proportions_2indep(right_a, n_a, right_b, n_b, method="newcomb")
+    exact = fisher_exact([[right_a, n_a - right_a], [right_b, n_b - right_b]]).pvalue
+    return Estimate(right_a / n_a - right_b / n_b, low, high, exact)
 
 
 def mcnemar_bounds(right_a: int, right_b: int, n: int) -> tuple[float, float]:
