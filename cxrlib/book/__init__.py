@@ -1,6 +1,6 @@
 """From notebooks to pages.
 
-build (prepare data, execute, render, check), notebooks (execute with papermill, keep clean copies), pages (Sphinx extension). May use study and what is below.
+build (prepare data, execute, render), offline (asks for nothing from outside), notebooks (execute with papermill, keep clean copies), pages (Sphinx extension). May use study and what is below.
 """
 
 import lazy_loader
