@@ -72,12 +72,12 @@ def answer(rows: Sequence[Verdict], strip: Mapping[str, Estimate], title: str) -
     if not parts:
         return note(title)
     heights = [ROW * len(answers) + GAP for _, answers in parts]
-    labels = [textwrap.fill(f"{part.claim}. {part.says}", 34) for part, _ in parts]
+    labels = [textwrap.fill(f"{part.claim}. {part.says}".replace(" %", "\N{NO-BREAK SPACE}%"), 27) for part, _ in parts]
     heights = [max(height, 0.62 * (1 + label.count("\n")) + GAP) for height, label in zip(heights, labels, strict=True)]
     total = sum(heights)
     size = (0.34 * (len(strip) + 1) + 0.75, 0.30 * total + 0.6)
     figure, (top, below) = plt.subplots(2, 1, figsize=(WIDTH, sum(size) + 0.9), height_ratios=size, layout="none")
-    figure.subplots_adjust(left=0.37, right=0.84, top=1 - 0.62 / (sum(size) + 0.9), bottom=0.85 / (sum(size) + 0.9), hspace=0.16)
+    figure.subplots_adjust(left=0.43, right=0.91, top=1 - 0.62 / (sum(size) + 0.9), bottom=0.85 / (sum(size) + 0.9), hspace=0.16)
     _strip(top, strip)
     place = 0.0
     for number, ((part, answers), height, label) in enumerate(zip(parts, heights, labels, strict=True)):
@@ -87,8 +87,10 @@ def answer(rows: Sequence[Verdict], strip: Mapping[str, Estimate], title: str) -
         _part(below, part, answers, middle)
         word = word_of(answers)
         color, _ = VERDICTS.get(word, (SOFT, "s"))
-        below.annotate(word, (1.02, middle), xycoords=("axes fraction", "data"), va="center", color=color, fontweight="bold", annotation_clip=False)
-        below.annotate(label, (-0.02, middle), xycoords=("axes fraction", "data"), va="center", ha="right", annotation_clip=False)
+        # Left of the drawing, so that a narrow screen, which scrolls it, shows every part with its word.
+        at = {"xycoords": ("axes fraction", "data"), "va": "center", "ha": "right", "annotation_clip": False}
+        below.annotate(word, (-0.02, middle), color=color, fontweight="bold", **at)
+        below.annotate(label, (-0.31, middle), **at)
         place -= height
     below.axvline(0, color=SOFT, linewidth=1)
     below.plot([], [], marker="D", markerfacecolor="none", color=INK, linestyle="none", label="the paper, where it prints a value")
