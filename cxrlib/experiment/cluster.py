@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,10 +32,16 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Any]:
     if scheduler is not None:
         if os.path.lexists(scheduler):
             check_scheduler_file(Path(scheduler))
-        try:
-            client = Client(timeout=PATIENCE, **({"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}))
-        except Exception as error:  # whatever a wrong address, another server, or TLS without a key makes of it
-            raise ConnectionError(f"no Dask scheduler answers at {scheduler} ({type(error).__name__}); start one with: dask scheduler") from None
+        known = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+        address = json.loads(Path(scheduler).read_bytes())["address"] if "scheduler_file" in known else scheduler
+        reason = _no_answer(address)
+        if not reason:
+            try:
+                client = Client(timeout=PATIENCE, **known)
+            except Exception as error:  # whatever a wrong address, another server, or TLS without a key makes of it
+                reason = type(error).__name__
+        if reason:
+            raise ConnectionError(f"no Dask scheduler answers at {scheduler} ({reason}); start one with: dask scheduler")
         with client:
             yield client
         return
@@ -42,6 +50,33 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Any]:
             cluster = _local_cluster(workers)
         with cluster, Client(cluster, security=cluster.security) as client:
             yield client
+
+
+def _no_answer(address: str) -> str:
+    """Empty if a scheduler answers at an address, else why not.
+
+    Asked before a client is made: a client waits for ever for a server of something else that is silent, and one that could
+    not connect may be ended by Python while another is starting, where both wait for one lock of distributed.
+    """
+    from distributed.comm import connect as reach
+    from distributed.security import Security
+
+    found: list[str] = []
+
+    async def greet() -> None:
+        (await reach(address, timeout=PATIENCE, **Security().get_connection_args("client"))).abort()
+
+    def ask() -> None:
+        try:
+            asyncio.run(greet())
+            found.append("")
+        except Exception as error:
+            found.append(type(error).__name__)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PATIENCE + 2)
+    return found[0] if found else "silence"
 
 
 def check_scheduler_file(file: Path) -> None:
