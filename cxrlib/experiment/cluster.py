@@ -64,7 +64,8 @@ def _no_answer(address: str) -> str:
     found: list[str] = []
 
     async def greet() -> None:
-        (await reach(address, timeout=PATIENCE, **Security().get_connection_args("client"))).abort()
+        greeting = reach(address, timeout=PATIENCE, **Security().get_connection_args("client"))
+        (await asyncio.wait_for(greeting, PATIENCE)).abort()
 
     def ask() -> None:
         try:
