@@ -30,10 +30,9 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Any]:
     from distributed import Client
 
     if scheduler is not None:
+        known, address = {"address": scheduler}, scheduler
         if os.path.lexists(scheduler):
-            check_scheduler_file(Path(scheduler))
-        known = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
-        address = json.loads(Path(scheduler).read_bytes())["address"] if "scheduler_file" in known else scheduler
+            known, address = {"scheduler_file": scheduler}, check_scheduler_file(Path(scheduler))
         reason = _no_answer(address)
         if not reason:
             try:
@@ -80,8 +79,8 @@ def _no_answer(address: str) -> str:
     return found[0] if found else "silence"
 
 
-def check_scheduler_file(file: Path) -> None:
-    """Raise if a file is not what ``dask scheduler --scheduler-file`` writes, or not yet.
+def check_scheduler_file(file: Path) -> str:
+    """The address in a file that ``dask scheduler --scheduler-file`` wrote; raise if it is no such file, or not yet.
 
     Raises:
         ValueError: naming the file.
@@ -94,6 +93,7 @@ def check_scheduler_file(file: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         way_out = "start 'dask scheduler --scheduler-file FILE', wait until it is written, and give FILE"
         raise ValueError(f"{file} is no scheduler file, or half of one ({error}); {way_out}") from None
+    return address
 
 
 def _local_cluster(workers: int):
