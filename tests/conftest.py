@@ -1,6 +1,7 @@
 """Small data that tests share. Training runs in tests use one thread: the suite may run beside others."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,15 @@ def pytest_collection_modifyitems(items):
             for item in items:
                 if "gpu" in item.keywords:
                     item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def matplotlib_as_it_was():
+    """A test that applies the book's style leaves it on for no other: what a figure says must not hang on the order of tests."""
+    if (matplotlib := sys.modules.get("matplotlib")) is not None:
+        with matplotlib.rc_context():
+            yield
+        return
+    yield
+    if (matplotlib := sys.modules.get("matplotlib")) is not None:
+        matplotlib.rcdefaults()
