@@ -179,7 +179,7 @@ def results(
 
 @app.command()
 def upstream(
-    name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; with --photos photo-s, photo-m-1, …; default all.")] = None,
+    name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; with --photos photo-s, photo-m-1, …; default all but bit-photo, which takes hours.")] = None,
     photos: Annotated[Path | None, typer.Option(help="tiny-imagenet-200.zip: pretrain on its photographs instead of fractals.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for weights, records, images and checkpoints.")] = Path(".cache/upstream"),
     workers: Annotated[int | None, typer.Option(min=1, help="Pretrainings at a time; default as many as there are cores.")] = None,
@@ -190,7 +190,7 @@ def upstream(
     from cxrlib.train import upstream as fractal_weights
 
     with plain_errors():
-        names = fractal_weights.named(name or [], photographs.UPSTREAMS if photos else fractal_weights.UPSTREAMS)
+        names = fractal_weights.named(name or (photographs.FAMILIES if photos else []), photographs.UPSTREAMS if photos else fractal_weights.UPSTREAMS)
         at_once = min(workers or usable_cores(), len(names))
         threads = max(1, usable_cores() // at_once)
         if photos:

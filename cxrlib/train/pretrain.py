@@ -68,6 +68,7 @@ def pretrain(
     warmup: int = 500,
     weight_decay: float = 1e-4,
     image_channels: int = 1,
+    precision: str = "fp32",
     checkpoint: Path | None = None,
     checkpoint_every: int = 500,
     log_every: int = 100,
@@ -84,6 +85,7 @@ def pretrain(
         steps: optimiser steps.
         base_lr: rate after `warmup` steps; then a cosine to 0.
         crop: pixels of the random crop; all of the image if None.
+        precision: 'fp32', or 'bf16' for the forward pass in bfloat16 where torch.autocast holds it safe; weights stay float32.
         checkpoint: file to go on from, bit for bit on a CPU, written every `checkpoint_every` steps; not removed here.
         key: what the run is; a checkpoint of another key is ignored.
         stop_after: seconds after which to stop early (for trials; a checkpoint is written).
@@ -105,8 +107,9 @@ def pretrain(
         chosen = sampling.batch_indices(progress.step, labels, batch_size, seed, rebalance=False)
         batch = torch.from_numpy(augment(images[chosen], crop or images.shape[1], progress.step, seed)).to(device)
         target = torch.from_numpy(labels[chosen]).to(device)
-        logits = model(normalise(batch, MEAN, STD, image_channels))
-        loss = functional.cross_entropy(logits, target)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(normalise(batch, MEAN, STD, image_channels))
+        loss = functional.cross_entropy(logits.float(), target)
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss is {loss.item()} at step {progress.step}; lower base_lr from {base_lr:g}"

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -44,6 +45,12 @@ class Upstream:
     seed: int = 0
     arch: str = LAPTOP
     image_channels: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def described(self) -> dict:
+        """The fields as JSON values; the precision, younger than the weights that ship, only where it is not fp32."""
+        values = asdict(self)
+        return values if self.precision != "fp32" else {name: value for name, value in values.items() if name != "precision"}
 
 
 UPSTREAMS: dict[str, Upstream] = {
@@ -113,7 +120,7 @@ def finished(name: str, folder: Path, settings: Upstream, about: dict) -> dict |
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         made = {key: record[key] for key in ("settings", "code_version", "sha256", *about)}
-        wanted = {"settings": asdict(settings), "code_version": __version__, "sha256": file_digest(path), **about}
+        wanted = {"settings": settings.described(), "code_version": __version__, "sha256": file_digest(path), **about}
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if made == wanted else None
@@ -202,7 +209,7 @@ def pretrain_and_save(
     torch.manual_seed(settings.seed)
     model = create_model(settings.arch, image_channels=settings.image_channels)
     model.reset_classifier(settings.classes)
-    key = json.dumps(asdict(settings) | about | {"version": __version__}, sort_keys=True)
+    key = json.dumps(settings.described() | about | {"version": __version__}, sort_keys=True)
     checkpoint = Path(cache) / f"{name}.checkpoint.safetensors"
 
     def show(progress: Progress) -> None:
@@ -225,6 +232,7 @@ def pretrain_and_save(
         warmup=settings.warmup,
         weight_decay=settings.weight_decay,
         image_channels=settings.image_channels,
+        precision=settings.precision,
         checkpoint=checkpoint,
         key=key,
         log_every=log_every,
@@ -233,7 +241,7 @@ def pretrain_and_save(
     )
     record = {
         "name": name,
-        "settings": asdict(settings),
+        "settings": settings.described(),
         "steps_done": progress.step,
         "seconds": progress.seconds,
         "images_per_second": progress.step * settings.batch_size / progress.seconds,
@@ -248,7 +256,7 @@ def pretrain_and_save(
     held_out = unseen()
     record["held_out_accuracy"] = top1(model, *held_out, settings.image_channels)
     record["held_out_accuracy_float16"] = top1(rounded(model), *held_out, settings.image_channels)
-    metadata = asdict(settings) | {"mean": MEAN, "std": STD, "data": data, "code_version": __version__} | about
+    metadata = settings.described() | {"mean": MEAN, "std": STD, "data": data, "code_version": __version__} | about
     record["sha256"] = save_backbone(Path(folder) / f"{name}.safetensors", model, metadata)
     atomic_write(Path(folder) / f"{name}.json", json.dumps(record, indent=1) + os.linesep)
     checkpoint.unlink(missing_ok=True)

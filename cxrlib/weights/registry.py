@@ -9,6 +9,8 @@ from cxrlib.weights.source import BIT_ADDRESS, BIT_M_TAG, WEIGHTS_FOLDER, Source
 # Weights made by cxrlib.train.photographs, and how many pretrainings of each ship, from other random weights and in another
 # order: seed i of a run starts from number i modulo that many.
 PHOTOGRAPHS = {"photo-s": 3, "photo-m": 2}
+BIT_PHOTO = "bit-photo"
+"""BiT-R50x1 pretrained on photographs here; 47 MB, so the recipe ships and the weights do not."""
 PHOTO_LICENCE = "made from ImageNet's photographs: non-commercial research and education"
 
 
@@ -38,6 +40,10 @@ def registry() -> dict[str, Source]:
         ),
         _made_here("fractal-s", "computed fractals"),
         _made_here("fractal-m", "computed fractals"),
+        Source(
+            BIT_PHOTO, "resnetv2_50x1_bit", "Tiny-ImageNet photographs", 100_000, 200, licence=PHOTO_LICENCE,
+            origin=f"cxr upstream {BIT_PHOTO} --photos=tiny-imagenet-200.zip", file=f"{BIT_PHOTO}.safetensors",
+        ),
         *(_made_here(name, "Tiny-ImageNet photographs", count, PHOTO_LICENCE) for name, count in PHOTOGRAPHS.items()),
     ]  # fmt: skip
     return {source.name: source for source in sources}

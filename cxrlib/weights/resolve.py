@@ -4,7 +4,7 @@ What a run may give as ``init``:
 
 ================================  ===================================================================================
 a name of :func:`registry`        ``random``, ``bit-s``, ``bit-m``, ``imagenet-lite``, ``fractal-s``, ``fractal-m``,
-                                  ``photo-s``, ``photo-60``, ``photo-m``
+                                  ``photo-s``, ``photo-60``, ``photo-m``, ``bit-photo``
 ``timm:MODEL.TAG``                a pretrained tag of timm, such as ``timm:resnet50.a1_in1k``
 a path                            a ``.safetensors`` file, or an official ``.npz`` of BiT-R50x1
 ================================  ===================================================================================
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxrlib.weights.registry import registry
+from cxrlib.weights.registry import BIT_PHOTO, registry
 from cxrlib.weights.source import (
     TIMM_PREFIX,
     WEIGHTS_FOLDER,
@@ -28,6 +28,7 @@ from cxrlib.weights.source import (
     checked_digest,
     file_metadata,
     stated_normalisation,
+    weights_folder,
 )
 
 
@@ -60,6 +61,8 @@ def resolve_initialisation(init: str, download: bool = True, seed: int = 0) -> I
         from cxrlib.weights import hub
 
         return hub.resolve_tag(init, download)
+    if init == BIT_PHOTO:
+        return _not_shipped(known[init])
     if init in known:
         path = WEIGHTS_FOLDER / str(known[init].file_for(seed))
         if not path.is_file():
@@ -67,6 +70,16 @@ def resolve_initialisation(init: str, download: bool = True, seed: int = 0) -> I
         digest = checked_digest(path, None, "restore it with git checkout")
         return Initialisation(init, path, digest, *stated_normalisation(path, file_metadata(path)), known[init].arch)
     return _local_file(init, known)
+
+
+def _not_shipped(source: Source) -> Initialisation:
+    """Weights that are made here and too large to ship, in the folder of weights or where ``cxr upstream`` puts them."""
+    places = [folder / str(source.file) for folder in (weights_folder(), Path(".cache/upstream"))]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise WeightsError(f"init '{source.name}': {source.file} is neither in {places[0].parent} nor in {places[1].parent}; make it with {source.origin}")
+    digest = checked_digest(path, None, f"make it again with {source.origin}")
+    return Initialisation(source.name, path, digest, *stated_normalisation(path, file_metadata(path)), source.arch)
 
 
 def _local_file(init: str, known: dict[str, Source]) -> Initialisation:

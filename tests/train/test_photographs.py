@@ -16,8 +16,9 @@ from cxrlib.data.photographs import ArchiveError
 from cxrlib.files import file_digest
 from cxrlib.train import photographs
 from cxrlib.train.upstream import Upstream
-from cxrlib.weights.registry import PHOTOGRAPHS
+from cxrlib.weights.registry import BIT_PHOTO, PHOTOGRAPHS, registry
 from cxrlib.weights.resolve import resolve_initialisation
+from cxrlib.weights.source import WEIGHTS_VARIABLE, WeightsError
 
 TINY = Upstream(classes=3, instances=8, size=32, crop=24, steps=20, batch_size=8, warmup=2, base_lr=0.05)
 
@@ -59,6 +60,9 @@ def test_rungs_share_epochs_and_controls_share_steps():
         assert found.steps == steps.steps and dataclasses.replace(found, steps=data.steps, warmup=data.warmup) == data
     assert set(PHOTOGRAPHS) <= set(photographs.FAMILIES) and set(PHOTOGRAPHS.values()) <= set(range(1, photographs.PRETRAININGS + 1))
     for name, settings in photographs.UPSTREAMS.items():
+        if name == BIT_PHOTO:
+            assert settings.arch == registry()[BIT_PHOTO].arch and settings.classes * settings.instances == registry()[BIT_PHOTO].images
+            continue
         family, _, seed = name.rpartition("-")
         assert settings == dataclasses.replace(photographs.FAMILIES[family], seed=int(seed)) and int(seed) < photographs.PRETRAININGS
 
@@ -112,6 +116,31 @@ def test_the_command_makes_a_family_and_says_how_to_use_it(archive, tmp_path, mo
     assert done.exit_code == 0, done.output
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == {"photo-s-0", "photo-s-1"}
     assert f"use it with -p init={tmp_path / 'photo-s-1.safetensors'}" in done.output.replace("\n", "")
+
+
+def test_bfloat16_learns_too_and_is_another_pretraining(archive, tmp_path):
+    torch.set_num_threads(1)
+    settings = dataclasses.replace(TINY, steps=60, precision="bf16")
+    record = photographs.build("tiny", archive, tmp_path, tmp_path, settings, threads=1)
+    assert record["held_out_accuracy"] > 0.6 and record["settings"]["precision"] == "bf16"
+    assert "precision" not in TINY.described(), "records of before have none and must stay what they are"
+    plain = photographs.build("tiny", archive, tmp_path, tmp_path, dataclasses.replace(settings, precision="fp32"), threads=1)
+    assert plain["sha256"] != record["sha256"]
+
+
+def test_weights_too_large_to_ship_are_found_where_they_are_made(archive, tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
+    with pytest.raises(WeightsError, match="neither in .*weights nor in .*upstream; make it with cxr upstream bit-photo"):
+        resolve_initialisation(BIT_PHOTO)
+    made = tmp_path / ".cache/upstream"
+    record = photographs.build(BIT_PHOTO, archive, made, made, dataclasses.replace(TINY, steps=1, classes=3), threads=1)
+    found = resolve_initialisation(BIT_PHOTO)
+    assert (found.sha256, found.mean, found.arch) == (record["sha256"], 0.5, photographs.BIT_ARCH)
+    (made / f"{BIT_PHOTO}.safetensors").write_bytes(b"other")
+    with pytest.raises(WeightsError, match="damaged or was changed: make it again"):
+        resolve_initialisation(BIT_PHOTO)
 
 
 def test_wrong_zips_and_names_get_a_sentence(archive, tmp_path):

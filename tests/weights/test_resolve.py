@@ -3,7 +3,6 @@ import itertools
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 
 import huggingface_hub
 import pytest
@@ -19,7 +18,7 @@ from cxrlib.model.network import LAPTOP, create_model
 from cxrlib.train import photographs
 from cxrlib.train.upstream import UPSTREAMS
 from cxrlib.weights import resolve
-from cxrlib.weights.registry import PHOTOGRAPHS, registry, table
+from cxrlib.weights.registry import BIT_PHOTO, PHOTOGRAPHS, registry, table
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import WeightsError, check_architecture
 
@@ -27,7 +26,7 @@ TAG = "timm:mobilenetv3_small_050.lamb_in1k"
 
 
 def test_the_registry_names_what_a_reader_must_know():
-    assert list(registry()) == ["random", "bit-s", "bit-m", "imagenet-lite", "fractal-s", "fractal-m", *PHOTOGRAPHS]
+    assert list(registry()) == ["random", "bit-s", "bit-m", "imagenet-lite", "fractal-s", "fractal-m", BIT_PHOTO, *PHOTOGRAPHS]
     for source in registry().values():
         assert source.name == "random" or (source.arch and source.images and source.classes and source.file)
         assert source.licence and source.origin and source.std > 0
@@ -60,7 +59,7 @@ def test_shipped_weights_fit_their_architecture_and_no_other(name):
     record = json.loads((resolve.WEIGHTS_FOLDER / f"{name}.json").read_text())
     found = resolve_initialisation(name)
     assert (found.sha256, found.arch, found.mean) == (record["sha256"], LAPTOP, 0.5)
-    assert record["settings"] == asdict(UPSTREAMS[name]) and record["steps_done"] == UPSTREAMS[name].steps
+    assert record["settings"] == UPSTREAMS[name].described() and record["steps_done"] == UPSTREAMS[name].steps
     model = create_model(LAPTOP, name, 1).state_dict()
     tensors = load_file(found.path)
     assert set(model) - set(tensors) == {"head.fc.weight", "head.fc.bias"} and set(tensors) <= set(model)
@@ -79,7 +78,7 @@ def test_a_seed_starts_from_the_pretraining_of_its_turn(name, one_run):
     for number, each in enumerate(found[:count]):
         record = json.loads(each.path.with_suffix(".json").read_text())
         settings = photographs.UPSTREAMS[f"{name}-{number}"]
-        assert (record["sha256"], record["settings"], record["steps_done"]) == (each.sha256, asdict(settings), settings.steps)
+        assert (record["sha256"], record["settings"], record["steps_done"]) == (each.sha256, settings.described(), settings.steps)
         assert "non-commercial" in record["source"] and len(record["archive_sha256"]) == 64
         model = create_model(LAPTOP, each, 1).state_dict()
         assert all(torch.equal(model[key], tensor.float()) for key, tensor in load_file(each.path).items())

@@ -46,7 +46,7 @@ class Look(NamedTuple):
 
 COLORS = {
     "random": ("#3d434b", "o"), "fractal-s": ("#c26a00", "s"), "fractal-m": ("#0b63b8", "D"), "photo-s": ("#b8408f", "^"), "photo-s-long": ("#8f5aa8", "1"),
-    "photo-60": ("#8a7400", "v"), "photo-m-short": ("#4d8f00", "2"), "photo-m": ("#007a5e", "P"), "bit-s": ("#d0402b", "<"), "bit-m": ("#3b2f96", ">"),
+    "photo-60": ("#8a7400", "v"), "photo-m-short": ("#4d8f00", "2"), "photo-m": ("#007a5e", "P"), "bit-photo": ("#5b7a99", "h"), "bit-s": ("#d0402b", "<"), "bit-m": ("#3b2f96", ">"),
     "imagenet-lite": ("#7c4a21", "X"),
 }  # fmt: skip
 INITIALISATIONS = {name: Look(color, marker, NAMES[name]) for name, (color, marker) in COLORS.items()}
@@ -65,7 +65,7 @@ DARK = {
     INK: "#e6eaee", SOFT: "#a9b3bd", FAINT: "#7d8893", GRID: "#3a424b", ACCENT: "#8cc4dc", "#3d434b": "#eef1f4", "#c26a00": "#f0a04b",
     "#0b63b8": "#6fb1f5", "#b8408f": "#ec8fca", "#8a7400": "#d9c24a", "#007a5e": "#3fc9a2", "#d0402b": "#ff8a75", "#3b2f96": "#a79bff",
     "#7c4a21": "#cf9a6c", "#8f5aa8": "#cf9fe6", "#4d8f00": "#9fd35a", "#6a3fb0": "#bd9bf2", "#2f7d8c": "#74c7d6", "#9c4f5f": "#e79aa8", "#117a3d": "#59cf86", "#8a6200": "#dfb24a",
-    "#b3261e": "#ff8f87", "#ffffff": "#14181e", "#000000": "#e6eaee",
+    "#5b7a99": "#a8c4dd", "#b3261e": "#ff8f87", "#ffffff": "#14181e", "#000000": "#e6eaee",
 }  # fmt: skip
 """Each colour of a light page on a dark page."""
 
