@@ -13,10 +13,15 @@ from contextlib import contextmanager
 from multiprocessing import current_process, get_context, parent_process
 from typing import Any
 
+CORES_VARIABLE = "CXR_CORES"
+"""Environment variable with a process's share of the cores, for those that work side by side."""
+
 
 def usable_cores() -> int:
-    """Cores this process may use, which a scheduler can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use, which a scheduler or :data:`CORES_VARIABLE` can make fewer than the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get(CORES_VARIABLE, "")
+    return min(cores, max(1, int(share))) if share.isdecimal() else cores
 
 
 def run_tasks(function: Callable, tasks: Iterable[tuple], workers: int) -> Iterator[Any]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrlib import markup
-from cxrlib.book.notebooks import LIBRARY, BookError, execute, folder_state, minutes, package_versions
+from cxrlib.book.chapters import ENDS_WITH_PARENT, Chapter, execute_all, sweep
+from cxrlib.book.notebooks import LIBRARY, BookError, folder_state, minutes, package_versions
 from cxrlib.book.offline import external_requests
 from cxrlib.files import atomic_write, file_digest
 
@@ -26,13 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# Jupyter Book of this interpreter, whatever is on PATH. It ends with the process that started it, whose end closes its input.
-BUILDER = """
-import os, threading
-threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
-from jupyter_book.cli.main import main
-main()
-"""
+# Jupyter Book of this interpreter, whatever is on PATH.
+BUILDER = ENDS_WITH_PARENT + "from jupyter_book.cli.main import main\nmain()\n"
 
 
 class _Stages:
@@ -261,17 +257,19 @@ def build(
         about = {"profile": profile, "data": "phantoms" if data is None else (root / folder).resolve().name}
         about |= {} if data is None else _left_out(root / folder)
         templates = sorted((root / "notebooks").glob("*.ipynb"))
+        chapters = []
         for template in templates:
-            with stages.stage(f"notebook {template.stem}"):
-                given = {"external": str(external)} if external is not None and "external" in STUDIES[template.stem].model_fields else {}
-                parameters = chosen.parameters(template.stem, data=folder, **given)
-                destination = root / "book" / "executed" / template.name
-                inputs, copy = states | file_states(template.stem, parameters, root), about
-                if parameters.get("external") is not None:
-                    second = root / parameters["external"]
-                    inputs, copy = inputs | {str(second): _state(second, root)}, about | {"external": second.resolve().name}
-                if not execute(template, destination, parameters, inputs, copy, root, force):
-                    print("  nothing changed")
+            given = {"external": str(external)} if external is not None and "external" in STUDIES[template.stem].model_fields else {}
+            parameters = chosen.parameters(template.stem, data=folder, **given)
+            inputs, copy = states | file_states(template.stem, parameters, root), about
+            if parameters.get("external") is not None:
+                second = root / parameters["external"]
+                inputs, copy = inputs | {str(second): _state(second, root)}, about | {"external": second.resolve().name}
+            chapters.append(Chapter(template, root / "book" / "executed" / template.name, parameters, inputs, copy))
+        with stages.stage("runs"):
+            sweep([chapter for chapter in chapters if force or not chapter.current(root)], profile, folder, root)
+        with stages.stage("notebooks"):
+            execute_all(chapters, root, force)
         default = profile == "demo" and data is None and external is None
         beside = "" if external is None else f"-with-{(root / external).resolve().name}"
         given = [root / path for path in (folder, external) if path is not None]

@@ -232,7 +232,7 @@ def execute(
     if unknown:
         raise BookError(f"{template.name} has no parameter '{unknown[0]}'; take it out of the profile or declare it there")
     key = stamp(template, parameters, data_states, about)
-    kept = root / ".cache" / "book" / "executed" / key / destination.name
+    kept = _kept_at(key, destination.name, root)
     content = None if force else _kept(kept)
     executed = content is None
     if content is None:
@@ -258,6 +258,15 @@ def execute(
     if not destination.is_file() or destination.read_text(encoding="utf-8") != content:
         atomic_write(destination, content)
     return executed
+
+
+def is_current(template: Path, parameters: Mapping[str, Any], data_states: Mapping[str, str], about: Mapping[str, Any], root: Path) -> bool:
+    """Whether :func:`execute`, given the same, would find a kept execution and run nothing."""
+    return _kept(_kept_at(stamp(template, parameters, data_states, about), template.name, root)) is not None
+
+
+def _kept_at(key: str, name: str, root: Path) -> Path:
+    return root / ".cache" / "book" / "executed" / key / name
 
 
 def _kept(path: Path) -> str | None:

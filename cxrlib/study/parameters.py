@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -96,6 +97,11 @@ class Failures(Truth):
 class Study(Parameters):
     """A grid of runs."""
 
+    @classmethod
+    def keeps_weights(cls, parameters: Mapping[str, Any]) -> bool:
+        """Whether its notebook, with these parameters, asks for the trained networks and not for their records alone."""
+        return parameters.get("external") is not None
+
     workers: int | None = Field(None, ge=1, description="runs at a time; default one per core, or 1 on a GPU")
 
     def _runs(self, **axes: list) -> list[RunConfig]:
@@ -158,6 +164,10 @@ class DataSize(Study, OneSetting):
 
 class GradCam(Study, OneSetting):
     """Parameters of notebook 05, section 4.4 and Figure 8."""
+
+    @classmethod
+    def keeps_weights(cls, parameters: Mapping[str, Any]) -> bool:
+        return True
 
     init: str = "bit-m"
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)

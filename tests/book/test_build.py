@@ -12,7 +12,7 @@ import pytest
 from common import ROOT, write_folder
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from cxrlib.book import build
+from cxrlib.book import build, chapters
 from cxrlib.book.notebooks import BookError, clean, declared_parameters, execute, folder_state, stamp
 
 ABOUT = {"profile": "test", "data": "phantoms"}
@@ -206,7 +206,9 @@ def test_an_external_folder_reaches_the_notebooks_that_take_one(tmp_path, monkey
     shutil.rmtree(tmp_path / "outside" / "train")
     calls, pages = {}, []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(build, "execute", lambda template, _, parameters, states, about, *rest: calls.update({template.stem: (parameters, states, about)}))
+    monkeypatch.setattr(build, "sweep", lambda *_: None)
+    monkeypatch.setattr(chapters, "usable_cores", lambda: 1)
+    monkeypatch.setattr(chapters, "execute", lambda template, _, parameters, states, about, *rest: calls.update({template.stem: (parameters, states, about)}))
     monkeypatch.setattr(build, "_render", lambda root, folder, force: pages.append(folder))
 
     def built(**options):
@@ -233,7 +235,9 @@ def test_rows_left_out_are_said_before_anything_is_executed_and_on_every_page(tm
     folder = write_folder(tmp_path / "inside", train=4, test=2)
     said = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(build, "execute", lambda template, _, parameters, states, about, *rest: said.append(about))
+    monkeypatch.setattr(build, "sweep", lambda *_: None)
+    monkeypatch.setattr(chapters, "usable_cores", lambda: 1)
+    monkeypatch.setattr(chapters, "execute", lambda template, _, parameters, states, about, *rest: said.append(about))
     monkeypatch.setattr(build, "_render", lambda *_: True)
     build.build("demo", data=Path("inside"), root=tmp_path)
     assert not any("left_out" in about for about in said)

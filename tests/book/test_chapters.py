@@ -1,0 +1,82 @@
+"""All notebooks of a book: their runs in one sweep, then the notebooks side by side, each with its share of the cores."""
+
+import os
+
+import nbformat
+import pytest
+from common import ROOT, write_folder
+from nbformat.v4 import new_code_cell, new_notebook
+
+from cxrlib.book import chapters
+from cxrlib.book.notebooks import BookError
+from cxrlib.processes import CORES_VARIABLE, usable_cores
+from cxrlib.study.parameters import STUDIES, Profile
+
+
+def chapter(root, name, code, **about):
+    template = root / "notebooks" / f"{name}.ipynb"
+    template.parent.mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=[new_code_cell(code, id="cell")]), template)
+    return chapters.Chapter(template, root / "book" / template.name, {}, {}, about)
+
+
+def printed(each):
+    cells = nbformat.read(each.destination, 4).cells
+    return "".join(output["text"] for cell in cells for output in cell.outputs if output.output_type == "stream")
+
+
+def test_two_at_a_time_with_a_core_each_and_what_is_current_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "usable_cores", lambda: 2)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    code = "import os; from cxrlib.processes import usable_cores; print(os.getppid(), usable_cores(), os.environ['OMP_NUM_THREADS'])"
+    given, said = [chapter(tmp_path, name, code, n=name) for name in ("a", "b")], []
+    chapters.execute_all(given, tmp_path, done=said.append)
+    parents, cores, threads = zip(*(printed(each).split() for each in given), strict=True)
+    assert len(set(parents)) == 2 and str(os.getpid()) not in parents and set(cores) == set(threads) == {"1"}
+    assert sorted(line.split()[0] for line in said) == ["a", "b"]
+    assert all(each.current(tmp_path) for each in given)
+    given[1].destination.unlink()
+    chapters.execute_all(given, tmp_path, done=said.append)
+    assert said[2:] == ["  nothing changed in 2 of 2 notebooks"] and given[1].destination.is_file()
+
+
+def test_a_notebook_that_fails_gives_its_sentence_from_its_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "usable_cores", lambda: 2)
+    given = [chapter(tmp_path, "a", "1"), chapter(tmp_path, "b", "raise ValueError('no such \\'thing\\'')")]
+    with pytest.raises(BookError, match=r"b\.ipynb: no such 'thing'"):
+        chapters.execute_all(given, tmp_path)
+
+
+def test_a_share_of_the_cores_is_never_more_than_there_are(monkeypatch):
+    monkeypatch.delenv(CORES_VARIABLE, raising=False)
+    cores = usable_cores()
+    for value, wanted in (("1", 1), ("0", 1), (str(cores + 1), cores), ("many", cores), ("", cores)):
+        monkeypatch.setenv(CORES_VARIABLE, value)
+        assert usable_cores() == wanted
+
+
+def test_one_sweep_runs_what_the_notebooks_will_ask_for(tmp_path, monkeypatch):
+    """Every run that these notebooks ask for is recorded before the first of them starts."""
+    from cxrlib.study.plan import plan
+
+    folder = write_folder(tmp_path / "data", train=16, test=4)
+    (tmp_path / "profiles").mkdir()
+    short = "arch: resnetv2_laptop\n  image_channels: 1\n  batch_size: 4\n  resize: 36\n  crop: 32\n  eval_every: 2\n  inits: [random]\n"
+    (tmp_path / "profiles" / "short.yaml").write_text(
+        f"description: short\ncommon:\n  {short}  schedule: [1, 2, 3, 4]\n  seeds: [0]\nnotebooks:\n"
+        "  02_hyperparameter_sensitivity: {resolutions: [[36, 32]], schedules: [[1, 2, 3, 4]], mixups: ['off', beta]}\n  04_data_size: {sizes: [4]}\n"
+        "  05_grad_cam: {init: random}\n  06_shortcuts: {init: random, regions: [whole], leave_out: [], sources: []}\n  07_related_work: {systems: []}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv(CORES_VARIABLE, "1")
+    loaded = Profile.load("short")
+    names = ["02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "05_grad_cam"]
+    given = [
+        chapters.Chapter(tmp_path / f"{name}.ipynb", tmp_path / name, loaded.parameters(name, data=str(folder)), {}, {}) for name in names
+    ]
+    chapters.sweep(given, "short", str(folder), tmp_path)
+    table = plan("short", throughput=1.0, data=folder)
+    done = {study for studies, recorded in zip(table["studies"], table["recorded"], strict=True) if recorded for study in studies}
+    assert done >= set(names[:3]) and not table.loc[~table["recorded"], "studies"].map(lambda studies: bool(set(studies) & set(names[:3]))).any()
+    assert STUDIES["05_grad_cam"].keeps_weights({}) and STUDIES["03_test_performance"].keeps_weights({"external": "x"})
