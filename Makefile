@@ -47,7 +47,7 @@ test: environment
 lint: environment
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
-	@$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
+	@$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb teaching/labs/*.ipynb
 
 environment: $(STAMP)
 
