@@ -28,7 +28,7 @@ BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth lab pdf archive links
+.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth verify lab pdf archive links
 
 book: environment
 	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"}
@@ -104,6 +104,14 @@ truth: environment
 	@$(BIN)/cxr truth attention --data="$$CXR_DATA"
 	@$(BIN)/cxr truth across --data="$$CXR_DATA"
 	@$(BIN)/cxr truth failures --data="$$CXR_DATA"
+
+# Every number and verdict that the book draws from committed records, computed again and compared, and a sample of the runs
+# trained again; some minutes. Prints a row for each claim, writes codecheck.yml, and fails if a row does.
+#   make verify                                 the records, the weights, the values, and runs on phantoms
+#   make verify DATA=path/to/covidx-mini        also runs on real X-rays
+#   make verify WRITE=yes                       state the values as they are computed now, after a change that is meant
+verify: environment
+	@$(BIN)/cxr verify $(if $(value WRITE),--write) $${CXR_DATA:+--data="$$CXR_DATA"}
 
 # The weights that ship with the package once more, into .cache/upstream; resumable, with time left.
 #   make upstream                                         the fractal ones, about an hour on two cores

@@ -27,7 +27,7 @@ from cxrlib.files import atomic_write, file_digest
 
 LIBRARY = Path(__file__).parent.parent
 # Rooms and modules that shape pages and commands, not results: editing them must not repeat an experiment.
-NOT_IN_STAMP = frozenset({"book", "cli", "teach", "__main__.py"})
+NOT_IN_STAMP = frozenset({"book", "cli", "evidence", "teach", "__main__.py"})
 KEPT_EXECUTIONS = 60
 
 

@@ -14,7 +14,6 @@ carries its meaning for a hover.
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
+from cxrlib.book.glue import glued_values
 from cxrlib.study.claims import CLAIMS
 from cxrlib.study.parts import CHANGES, PARTS
 from cxrlib.study.verdicts import MEANING
@@ -55,12 +55,7 @@ MAKERS = {"words": word_rows, "parts": part_rows, "rule-changes": change_rows}
 
 def glued(notebook: Path) -> list[dict[str, Any]]:
     """What a notebook glued as ``verdicts``; empty if it did not."""
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        for output in cell.get("outputs", []):
-            if output.get("metadata", {}).get("scrapbook", {}).get("name") == "verdicts":
-                text = "".join(next(value for kind, value in output["data"].items() if kind.endswith("text/plain")))
-                return json.loads(ast.literal_eval(text))
-    return []
+    return json.loads(glued_values(notebook).get("verdicts", "[]"))
 
 
 def table(rows: Iterable[Iterable[Cell]], classes: Iterable[str] = ()) -> nodes.table:

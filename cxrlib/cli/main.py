@@ -13,6 +13,7 @@ from cxrlib.cli.common import Cache, Labels, Setting, Store, Strict, plain_error
 from cxrlib.cli.runs import plan, runs_app
 from cxrlib.cli.shortcuts import shortcuts_app
 from cxrlib.cli.truth import truth_app
+from cxrlib.cli.verify import verify
 
 app = typer.Typer(help=f"Reproduce COVID-19 detection from chest X-rays. {DISCLAIMER}", no_args_is_help=True, add_completion=False)
 data_app = typer.Typer(help="Check, prepare or generate data.", no_args_is_help=True)
@@ -21,6 +22,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(shortcuts_app, name="shortcuts")
 app.add_typer(truth_app, name="truth")
 app.command()(plan)
+app.command()(verify)
 
 Folder = Annotated[Path, typer.Argument(help="Folder in the COVIDx layout: train/, test/ and their label files.")]
 

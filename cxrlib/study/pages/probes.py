@@ -6,6 +6,8 @@ of a random network brought nothing along.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
@@ -107,3 +109,12 @@ def _auc(part: pd.DataFrame) -> Estimate:
     runs = [run.sort_values("file") for _, run in part.groupby("seed")]
     scores = np.stack([run["score"].to_numpy(float) for run in runs])
     return auc_over_seeds(scores, runs[0]["label"].to_numpy(), runs[0]["patient_id"].to_numpy())
+
+
+def recorded_ends(table: Path) -> str:
+    """AUC of the last stage of each initialisation on the real X-rays of a committed table of probes, or that there is none."""
+    if not Path(table).is_file():
+        return "not measured"
+    kept = pd.read_parquet(table)
+    last = probe_aucs(kept[kept["layer"] == LAYERS[-1]])
+    return "; ".join(f"{row['init']} {row['AUC'].percent()}" for _, row in last.iterrows())

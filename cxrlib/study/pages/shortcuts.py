@@ -242,3 +242,12 @@ def answers(evidence: Evidence, guess: Estimate | None) -> dict[str, str]:
     said = [f"{row.source}: {'yes' if row.change.high < 0 else 'no, it rises' if row.change.low > 0 else 'not clear'}, AUC {points(row.change)}" for row in changes]
     found["left_out"] = "; ".join(said) or evidence.missing
     return found
+
+
+def sentence(evidence: Evidence) -> str:
+    """What the frame and the sources tell of the class on one data set, for the home page."""
+    found = answers(evidence, None)
+    return (
+        f"On {evidence.title}: does the frame alone, without the centre of the chest, tell the class? {found['frame']}. "
+        f"Can two sources be told apart within one class? {found['source']}."
+    )
