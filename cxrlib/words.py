@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
-QUOTES = frozenset("\"'“”„«»‘’")
+QUOTES = frozenset("\"'“”„«»‘’‚")
 
 # Beside the format characters of Unicode (category Cf): fillers, joiners and variation selectors that show nothing.
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0") | frozenset(
     chr(code) for start, end in ((0xFE00, 0xFE10), (0xE0100, 0xE01F0)) for code in range(start, end)
 )
 _APART = re.compile(r"[\s_-]+")
+_AT_ENDS = "-.,;:#()[]" + "".join(sorted(QUOTES))
 _FRACTION = re.compile(r"(\d+)\.0+")
 
 
@@ -32,7 +33,7 @@ def alike(name: str) -> str:
     Case, kind of letters (full width), blanks for hyphens and underscores, marks at the ends, leading zeros of a number and
     a fraction of zero (``7.0`` for ``007``).
     """
-    text = _APART.sub("-", unicodedata.normalize("NFKC", cleaned(name)).casefold()).strip("-.,;:#()[]\"'")
+    text = _APART.sub("-", unicodedata.normalize("NFKC", cleaned(name)).casefold()).strip(_AT_ENDS)
     if match := _FRACTION.fullmatch(text):
         text = match[1]
     return text.lstrip("0") or "0" if text.isdecimal() else text

@@ -24,7 +24,8 @@ LABELS = ("negative", "positive")
 LISTED_PROBLEMS = 50
 MAXIMUM_BYTES = 1 << 28
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_QUOTED = re.compile(r"""["“”„«»][^"“”«»]*["“”«»]|'[^']*'(?=\s|$)|‘[^’]*’(?=\s|$)|\S+""")
+_FIELD = re.compile(r"""["“”„«»][^"“”„«»]*["“”«»](?=\s|$)|'[^']*'(?=\s|$)|[‘‚][^‘‚’]*[‘’](?=\s|$)|\S+""")
+_IN_QUOTES = re.compile(r"""(["“”„«»]+)([^"“”„«»]*)(["“”«»]+)|('+)([^']*)('+)|([‘‚]+)([^‘‚’]*)([‘’]+)""")
 _NUMBERED = re.compile(r"[#(\[]?(\d{1,12})(?:[.:,;|)\]]*\s+|[,;|)\]]+)(.+)")
 _CLASSES = "'cxr data adopt' makes two classes of three"
 
@@ -194,12 +195,22 @@ def _parse_line(line: int, text: str) -> Row | tuple[str, str]:
     """The row, or the kind and message of what is wrong with it."""
     text = cleaned(text).strip()
     if QUOTES & set(text):
-        return _parse_fields(line, [field.strip("".join(QUOTES)).strip() for field in _QUOTED.findall(text)])
+        return _parse_fields(line, [_unquoted(field) for field in _FIELD.findall(text)])
     fields = text.split()
     if len(fields) < 4:
         return _parse_fields(line, fields)
     words, label, source = text.rsplit(None, 2)
     return _parse_fields(line, [*words.rsplit(None, 1), label, source], words)
+
+
+def _unquoted(field: str) -> str:
+    """A field without the quotes round all of it; a quote that has no partner there is part of the text."""
+    while match := _IN_QUOTES.fullmatch(field):
+        opening, content, closing = (part for part in match.groups() if part is not None)
+        if len(opening) != len(closing):
+            break
+        field = content.strip()
+    return field
 
 
 def _parse_fields(line: int, fields: list[str], words: str | None = None) -> Row | tuple[str, str]:
