@@ -20,7 +20,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxrlib.data import deep
 from cxrlib.data.foreign import what_it_is
-from cxrlib.data.grey import MAXIMUM_PIXELS, ImageError, ImageReadError, check_pixels, refuse_flat, to_8_bits
+from cxrlib.data.grey import (
+    MAXIMUM_PIXELS,
+    ImageError,
+    ImageReadError,
+    check_pixels,
+    refuse_flat,
+    to_8_bits,
+    two_levels,
+)
 from cxrlib.data.jpeg import refuse_damaged_jpeg
 
 # Named, because Pillow would otherwise also hand files to external programs (EPS) and to rarely tested readers.
@@ -143,10 +151,10 @@ def _turn(image: Image.Image) -> None:
 def decode_mask(path: Path | str) -> np.ndarray:
     """Decode a mask to bool (H, W): true where brighter than half of its brightest value.
 
-    Masks saved as 0 and 1 work as well as 0 and 255. Raises :class:`ImageError` as :func:`decode_image`.
+    Masks saved as 0 and 1 work as well as 0 and 255. Raises :class:`ImageError` as :func:`decode_image`, and if there are
+    more levels than two (:func:`cxrlib.data.grey.two_levels`).
     """
-    values = decode_image(path)
-    return values > int(values.max()) // 2
+    return two_levels(path, decode_image(path))
 
 
 def image_size(path: Path | str) -> tuple[int, int]:

@@ -108,3 +108,35 @@ def refuse_flat(path: Path | str, grey: Image.Image) -> None:
     if high - low < FEWEST_LEVELS:
         values = f"holds one grey value ({first})" if first == last else f"holds hardly more than one grey value ({low} ... {high} of 255)"
         raise ImageError(f"{path}: it {values} and no picture; export it again or remove its row")
+
+
+def two_levels(path: Path | str, values: np.ndarray) -> np.ndarray:
+    """What a mask marks: the pixels brighter than half of its brightest value.
+
+    Edges may be soft, as scaling and JPEG leave them. A third level, such as a class of its own or the greys of a picture,
+    would be cut off at one half without a word.
+
+    Args:
+        path: for the message.
+        values: uint8, shape (H, W).
+
+    Returns:
+        bool, same shape; nothing marked if all is 0.
+
+    Raises:
+        ImageError: if areas of one grey between black and the brightest value make up a hundredth of what is marked, or
+            all pixels between are more than those that are marked.
+    """
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    brightest = int(values.max())
+    marked = values > brightest // 2
+    between = (values > brightest / 8) & (values < brightest * 7 / 8)
+    if between.any():
+        wide = minimum_filter(between, 3)  # an edge as scaling leaves it is hardly wider than one pixel
+        level = wide & (maximum_filter(values, 3) - minimum_filter(values, 3) <= brightest / 50)
+        if level.sum() > marked.sum() / 100 or (wide.any() and between.sum() > marked.sum()):
+            grey = int(np.bincount(values[level if level.any() else between]).argmax())
+            message = f"a mask has two levels, and this has others too, such as {grey} between 0 and {brightest}"
+            raise ImageError(f"{path}: {message}; write what is marked as {brightest} and all else as 0")
+    return marked

@@ -47,7 +47,8 @@ def squared_masks(paths: Sequence[Path], images: Sequence[Path], size: int) -> n
         size: side in pixels.
 
     Raises:
-        ImageError: if one cannot be read, or is not of the shape of its image; a mask at another scale is taken.
+        ImageError: if one cannot be read, has more than two levels, or is not of the shape of its image. A mask at another
+            scale is taken if width and height agree with the image's to a pixel.
     """
     masks = np.empty((len(paths), size, size), dtype=bool)
     for row, (path, image) in enumerate(zip(paths, images, strict=True)):

@@ -75,8 +75,20 @@ def _masks(folder: Path, files: tuple[str, ...]) -> list[Path]:
 
 @functools.lru_cache(maxsize=4)
 def _lung_masks(folder: Path, images: Path, files: tuple[str, ...], size: int) -> np.ndarray:
-    """Masks at one size, bool (N, size, size), squeezed to squares as the images are."""
-    return squared_masks(_masks(folder, files), [images / file for file in files], size)
+    """Masks at one size, bool (N, size, size), squeezed to squares as the images are.
+
+    Raises:
+        ParameterError: if one marks nothing or everything, so that a run would see all of an image or nothing.
+        ImageError: as :func:`cxrlib.data.masks.squared_masks`.
+    """
+    paths = _masks(folder, files)
+    masks = squared_masks(paths, [images / file for file in files], size)
+    share = masks.mean(axis=(1, 2))
+    for path, marked in zip(paths, share, strict=True):
+        if marked in (0, 1):
+            what = "nothing" if marked == 0 else "every pixel"
+            raise ParameterError(f"masks: {path} marks {what}, so of its image all or nothing would be hidden; make it again, or remove the row")
+    return masks
 
 
 def hidden(images: np.ndarray, config: RunConfig, split: str, files: pd.Series) -> np.ndarray:
@@ -91,7 +103,8 @@ def hidden(images: np.ndarray, config: RunConfig, split: str, files: pd.Series) 
         ``images`` itself for the whole image; otherwise a changed copy, which lies in memory (N x S x S bytes).
 
     Raises:
-        ParameterError: if a mask is missing.
+        ParameterError: if a mask is missing, or marks nothing or everything.
+        ImageError: if a mask cannot be read, is of another shape than its image, or has more than two levels.
     """
     if config.region == "whole":
         return images

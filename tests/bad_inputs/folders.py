@@ -114,11 +114,37 @@ def same_names(folder: Path) -> None:
     (folder / "masks" / "lungs" / "train" / "train-negative-0.png").rename(folder / "masks" / "lungs" / "train" / "a.png")
 
 
+def tall(place: Path) -> None:
+    """The first training image 60 high and 32 wide."""
+    path = place / "set" / "train" / "train-negative-0.png"
+    with Image.open(path) as image:
+        image.resize((32, 60)).save(path)
+
+
 def another_shape(folder: Path) -> None:
     Image.fromarray(np.eye(32, 60, dtype=np.uint8)).save(folder / "masks" / "lungs" / "train" / "train-negative-0.png")
 
 
+def first_mask(values: np.ndarray, kind: str = "PNG"):
+    """Other values in the mask of the first training image."""
+
+    def change(folder: Path) -> None:
+        Image.fromarray(values.astype(np.uint8)).save(folder / "masks" / "lungs" / "train" / "train-negative-0.png", format=kind)
+
+    return masks(change)
+
+
+def hide(place: Path):
+    """A run that sees only what the masks show."""
+    from cxrlib.experiment.one_run import run
+
+    where = {"data": place / "set", "cache": place.parent / f"{place.name}-cache", "store": place.parent / f"{place.name}-runs"}
+    return run(where | {"region": "lungs", "arch": "resnetv2_laptop", "image_channels": 1, "init": "random", "resize": 32, "crop": 32, "batch_size": 4, "schedule": [1, 2]}, progress=False)
+
+
+ROW, COLUMN = np.mgrid[:32, :32]
 MASKS = partial(Bad, "masks", call=read_masks)
+LEVELS = ("train-negative-0.png", "a mask has two levels, and this has others too, such as", "all else as 0")
 ROWS = [
     FOLDER("it does not exist", lambda place: None, ("set: there is no such folder", "COVIDx layout"), data=False),
     FOLDER("it is a file", lambda place: (place / "set").write_text("x"), ("set: is not a folder",), data=False),
@@ -157,5 +183,14 @@ ROWS = [
     MASKS("two images of one name in two subfolders share one", masks(same_names), ("s0/a.png' is missing", "add it")),
     MASKS("two images of one stem share one", masks(two_stems), ("the mask of 2 images", "a stem of its own")),
     MASKS("one has another shape than its image", masks(another_shape), ("60 x 32 pixels", "32 x 32", "another shape")),
+    MASKS("one is cropped by five of a hundred pixels", first_mask(np.eye(95, 100)), ("100 x 95 pixels", "32 x 32", "another shape")),
+    MASKS("one is that of the picture turned on its side", lambda place: [tall(place), first_mask(np.eye(32, 60) * 255)(place)], ("60 x 32 pixels", "32 x 60", "another shape")),
+    MASKS("one has a class for each lung (0, 1, 2)", first_mask((ROW > 8) * (1 + (COLUMN > 16))), (*LEVELS, "such as 1 between 0 and 2")),
+    MASKS("one has a grey level for each of three organs", first_mask((COLUMN // 8) * 85), LEVELS),
+    MASKS("one has three levels and is a JPEG", first_mask((COLUMN // 11) * 127, "JPEG"), LEVELS),
+    MASKS("one has no black", first_mask(np.where(COLUMN > 16, 200, 150)), LEVELS),
+    MASKS("one is the X-ray itself", masks(lambda folder: shutil.copy(folder / "train" / "train-negative-0.png", folder / "masks" / "lungs" / "train")), LEVELS),
+    MASKS("one marks nothing and the lungs are all that a run sees", first_mask(0 * ROW), ("train-negative-0.png marks nothing", "make it again"), call=hide),
+    MASKS("one marks every pixel and the lungs are all that a run sees", first_mask(0 * ROW + 255), ("train-negative-0.png marks every pixel", "make it again"), call=hide),
     MASKS("one is no image", masks(lambda folder: (folder / "masks" / "lungs" / "train" / "train-negative-0.png").write_text("x")), ("train-negative-0.png", "not an image")),
 ]

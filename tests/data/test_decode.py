@@ -209,6 +209,19 @@ def test_masks_of_any_value(tmp_path):
     assert not decode_mask(save(tmp_path / "none.png", Image.fromarray(np.zeros((4, 4), np.uint8)))).any()
 
 
+@pytest.mark.parametrize("size", [16, 48, 200, 640])
+@pytest.mark.parametrize("quality", [None, 60])
+def test_soft_edges_of_a_mask_are_no_third_level(tmp_path, size, quality):
+    row, column = np.mgrid[:96, :96]
+    truth = (((column - 30) / 16) ** 2 + ((row - 48) / 34) ** 2 < 1) | (((column - 66) / 16) ** 2 + ((row - 48) / 34) ** 2 < 1)
+    scaled = Image.fromarray((255 * truth).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
+    path = save(tmp_path / "mask", scaled, **({"format": "PNG"} if quality is None else {"format": "JPEG", "quality": quality}))
+    mask = decode_mask(path)
+    back = np.asarray(Image.fromarray(mask).resize((96, 96), Image.Resampling.NEAREST))
+    overlap = (back & truth).sum() / (back | truth).sum()
+    assert overlap > (0.8 if size == 16 else 0.95)
+
+
 def test_squared_squeezes_with_antialiasing(tmp_path):
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 64))
     square = squared(save(tmp_path / "a.png", Image.fromarray(stripes)), 16)
