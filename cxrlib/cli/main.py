@@ -169,13 +169,14 @@ def results(
     study: Annotated[list[str] | None, typer.Option(help="Only the runs of this notebook, such as 04_data_size; may repeat.")] = None,
     labels: Labels = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; default one per GPU or core.")] = None,
+    strict: Strict = False,
 ) -> None:
     """Complete the committed tables of records that the book draws. Stop it with Ctrl-C; the same command goes on."""
     with plain_errors():
         from cxrlib.study.collect import TABLES, chosen, collect
 
         for name in [each for each in table or TABLES if chosen(each, study or ())]:
-            before, after = collect(name, data, study or (), labels, workers=workers)
+            before, after = collect(name, data, study or (), labels, workers=workers, strict=strict)
             typer.echo(f"results/{name}.parquet: {after} records, {after - before} of them new")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli.common import Cache, Labels, Setting, Store, plain_errors, settings
+from cxrlib.cli.common import Cache, Labels, Setting, Store, Strict, plain_errors, settings
 
 runs_app = typer.Typer(help="List, compare, clean and carry records of runs.", no_args_is_help=True)
 
@@ -114,6 +114,7 @@ def external(
     data: Annotated[Path | None, typer.Option(help="Folder that the runs were trained on: what it shares with the other is left out.")] = None,
     store: Store = Path("runs"),
     cache: Cache = Path(".cache"),
+    strict: Strict = False,
     setting: Setting = None,
 ) -> None:
     """Test recorded models on another folder, one line each; -p NAME=VALUE keeps those with that value. No diagnosis."""
@@ -125,11 +126,11 @@ def external(
         from cxrlib.experiment.one_run import open_dataset
         from cxrlib.study.pages import second_set
 
-        opened = tests.open_external(folder, labels, cache)
+        opened = tests.open_external(folder, labels, cache, strict)
         chosen = stores.select(records.all_records(store), settings(setting))
         found = tests.nothing_found()
         if data is not None:
-            dataset = open_dataset(Parameters.parse({"data": data, "cache": cache}))
+            dataset = open_dataset(Parameters.parse({"data": data, "cache": cache, "strict": strict}))
             chosen = [record for record in chosen if record.data["fingerprint"] == dataset.fingerprint]
             found = tests.overlap(dataset, opened, cache)
         second = second_set.SecondSet(opened, found)

@@ -2,13 +2,15 @@
 
 An external set has a fingerprint as any data set has. The scores of a run on it lie beside the record, in
 ``store/KEY/external-FINGERPRINT.json``: they go where the record goes, and a second call reads them. They need the
-trained weights once; after that the weights may be cleaned away.
+trained weights once; after that the weights may be cleaned away. They name the decoders (:func:`cxrlib.data.cache.decoders`)
+behind them: scores of others are computed again, or, without weights, taken with a sentence.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,14 @@ from scipy.special import expit
 
 from cxrlib.config import ParameterError
 from cxrlib.data import splits
+from cxrlib.data.cache import decoders
 from cxrlib.data.dataset import Dataset, read_dataset
 from cxrlib.data.folder import SPLITS
 from cxrlib.data.labels import DataError
 from cxrlib.experiment.one_run import run_lock
 from cxrlib.experiment.record import Record, load_model
 from cxrlib.files import atomic_write
+from cxrlib.weights.source import WeightsError
 
 SPLIT = "test"
 TYPES = {"file": "str", "patient_id": "str", "label": "int64", "source": "str", "logit": "float64"}
@@ -54,7 +58,8 @@ def scores(record: Record, store: Path | str, dataset: Dataset, cache: Path | st
     """What a recorded model says of every image of an external set, computed once and then read from the store.
 
     The images are resized to the crop size of the run and normalised for its initialisation, as its own test images
-    were. Nothing is left out here; see :func:`overlap`.
+    were. Nothing is left out here; see :func:`overlap`. Kept scores of other decoders than today's are computed again;
+    without weights they are taken as they are, which one line on stderr says.
 
     Args:
         record: of the run.
@@ -75,13 +80,25 @@ def scores(record: Record, store: Path | str, dataset: Dataset, cache: Path | st
         raise ParameterError(f"record {record.key} was trained with {unusual[0]} {record.config[unusual[0]]}; give one of whole images and classes")
     path = scores_file(record, store, dataset)
     table = kept_scores(path, record)
-    if table is None:
+    if table is None or not _of_today(table):
         with run_lock(Path(store), record.key):  # 'cxr runs gc' lets a held run alone
             table = kept_scores(path, record)
-            if table is None:
-                table = _computed(record, Path(store), dataset, Path(cache))
-                _keep(table, path, record, dataset)
+            if table is None or not _of_today(table):
+                try:
+                    table = _computed(record, Path(store), dataset, Path(cache))
+                    _keep(table, path, record, dataset)
+                except WeightsError:
+                    if table is None:
+                        raise
+                    before = table.attrs["decoders"] or "decoders that they do not name"
+                    reason = f"were computed with {before}, not with today's ({decoders()}), and its weights are gone"
+                    print(f"{record.key}: its scores on {dataset.folder.resolve().name} {reason}; they are taken as they are", file=sys.stderr)
     return table.assign(probability=expit(table["logit"].to_numpy()))
+
+
+def _of_today(table: pd.DataFrame) -> bool:
+    """Whether kept scores are of images that were decoded as they are now."""
+    return table.attrs["decoders"] == decoders()
 
 
 def scores_file(record: Record, store: Path | str, dataset: Dataset) -> Path:
@@ -95,7 +112,10 @@ def is_scores(path: Path) -> bool:
 
 
 def kept_scores(path: Path, record: Record) -> pd.DataFrame | None:
-    """The kept scores, with the columns of ``COLUMNS``; None if there are none, or they are damaged or of other weights."""
+    """The kept scores, with the columns of ``COLUMNS``; None if there are none, or they are damaged or of other weights.
+
+    ``attrs['decoders']`` says what decoded the images; None of scores of an older cxrlib, which do not name it.
+    """
     try:
         envelope = json.loads(path.read_text(encoding="utf-8"))
         if _digest(envelope["scores"]) != envelope["sha256"]:
@@ -103,7 +123,9 @@ def kept_scores(path: Path, record: Record) -> pd.DataFrame | None:
         content = json.loads(envelope["scores"])
         if content["weights_sha256"] != record.weights_sha256 or content["fingerprint"][:20] != path.stem.removeprefix("external-"):
             return None
-        return pd.DataFrame(content["images"], columns=COLUMNS).astype(TYPES)
+        table = pd.DataFrame(content["images"], columns=COLUMNS).astype(TYPES)
+        table.attrs = {"decoders": content.get("decoders")}
+        return table
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -129,7 +151,7 @@ def _computed(record: Record, store: Path, dataset: Dataset, cache: Path) -> pd.
 
 
 def _keep(table: pd.DataFrame, path: Path, record: Record, dataset: Dataset) -> None:
-    about = {"fingerprint": dataset.fingerprint, "name": dataset.folder.resolve().name, "weights_sha256": record.weights_sha256}
+    about = {"fingerprint": dataset.fingerprint, "name": dataset.folder.resolve().name, "weights_sha256": record.weights_sha256, "decoders": decoders()}
     body = json.dumps(about | {"images": table.to_dict("list")})
     atomic_write(path, json.dumps({"sha256": _digest(body), "scores": body}))
 

@@ -41,7 +41,13 @@ def chosen(table: str, studies: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def collect(
-    table: str, data: Path, studies: Iterable[str] = (), labels: Path | None = None, results: Path = Path("results"), workers: int | None = None
+    table: str,
+    data: Path,
+    studies: Iterable[str] = (),
+    labels: Path | None = None,
+    results: Path = Path("results"),
+    workers: int | None = None,
+    strict: bool = False,
 ) -> tuple[int, int]:
     """Run what is missing of ``results/TABLE.parquet`` and write the table again; also when the runs are interrupted.
 
@@ -52,12 +58,14 @@ def collect(
         labels: folder with the label files, if they do not lie beside the images.
         results: folder of the tables.
         workers: runs at a time.
+        strict: refuse data with any problem; otherwise rows with one are left out, which one line on stderr says.
 
     Returns:
         Records in the table before and after.
 
     Raises:
         ParameterError: see :func:`chosen`; and if the table is about other images than those of ``data``.
+        DataError: see :func:`cxrlib.data.folder.read_index`.
         RunsFailedError: after the last run, when the table is written.
         ValueError: if the table holds a damaged record.
     """
@@ -71,7 +79,7 @@ def collect(
             raise ValueError(f"{file} holds a damaged record, {key} ({reason}); get the file again")
         before = len(there.added) + len(there.kept)
     after = before
-    overrides = {"data": data, "labels": labels, "store": store, "checkpoint_every": 100}
+    overrides = {"data": data, "labels": labels, "store": store, "checkpoint_every": 100, "strict": strict}
     runs = [run.config for run in profile_runs(table, wanted, **overrides)]
     images = open_dataset(runs[0]).fingerprint if runs else None
     others = [record for record in all_records(store) if _images(record) != images]

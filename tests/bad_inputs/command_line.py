@@ -1,7 +1,10 @@
 """Command lines: what is asked for, and files that would be lost."""
 
+import shutil
 from functools import partial
 from pathlib import Path
+
+from common import ROOT
 
 from bad_inputs import Bad
 
@@ -21,6 +24,14 @@ def there(name: str, content: str = "mine"):
     return make
 
 
+def lacking(place: Path) -> None:
+    """A test image is missing; and there is the profile of a committed table."""
+    (place / "set" / "test" / "test-negative-0.png").unlink()
+    (place / "profiles").mkdir()
+    shutil.copy(ROOT / "profiles" / "quarter-lite.yaml", place / "profiles")
+
+
+NOT_STRICT = ("1 problem(s) in the data set", "test.txt:1: missing image", "add the file or delete the row")
 ROWS = [
     LINE("--explain names an image that is to be scored", nothing, (f"--explain {FIRST} is one of the images to score", "would be lost"), (*PREDICT, "--explain", FIRST)),
     LINE("--explain stands before two images", nothing, ("exists; give another file",), ("predict", "--model", "abc", "--explain", FIRST, "set/train/train-negative-1.png")),
@@ -45,6 +56,8 @@ ROWS = [
     LINE("a size of data prepare is a word", nothing, ("Invalid value for '--size'",), ("data", "prepare", "set", "--size", "big")),
     LINE("data prepare gets no folder", nothing, ("does not exist",), ("data", "prepare", "nowhere", "--size", "16")),
     LINE("the workers are 0", nothing, ("Invalid value for '--workers'",), ("data", "prepare", "set", "--size", "16", "--workers", "0")),
+    LINE("runs external --strict is given a folder with a problem", lacking, NOT_STRICT, ("runs", "external", "set", "--strict")),
+    LINE("results --strict is given a folder with a problem", lacking, NOT_STRICT, ("results", "--data", "set", "--table", "quarter-lite", "--strict")),
     LINE("the command does not exist", nothing, ("No such command 'trian'",), ("trian",)),
     LINE("the option does not exist", nothing, ("No such option",), ("data", "check", "set", "--strickt")),
 ]

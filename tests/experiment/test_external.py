@@ -129,6 +129,35 @@ def test_damaged_scores_are_computed_again(run, one_run, folder, damage):
     assert path.read_text() == sound
 
 
+def changed(path, **values) -> None:
+    """Other statements about kept scores, under a right checksum; None takes one out."""
+    content = json.loads(json.loads(path.read_text())["scores"]) | values
+    body = json.dumps({name: value for name, value in content.items() if value is not None})
+    path.write_text(json.dumps({"sha256": external._digest(body), "scores": body}))
+
+
+@pytest.mark.parametrize("before", [None, "decoder 0, protocol 1, {'pillow': '9.0'}"])
+def test_scores_of_other_decoders_are_computed_again(run, one_run, folder, before, capsys):
+    dataset = external.open_external(folder, cache=one_run["cache"])
+    first = external.scores(run, one_run["store"], dataset, one_run["cache"])
+    path = external.scores_file(run, one_run["store"], dataset)
+    sound = path.read_text()
+    moved = [logit + 1 for logit in first["logit"]]
+    changed(path, decoders=before, images=first[external.COLUMNS].assign(logit=moved).to_dict("list"))
+    assert external.kept_scores(path, run)["logit"].tolist() == moved
+    assert not [item for item in garbage(one_run["store"])[0] if external.is_scores(item.path)], "they may be all there is"
+    assert external.scores(run, one_run["store"], dataset, one_run["cache"]).equals(first)
+    assert path.read_text() == sound
+    # Without weights they are all there is: taken, and said.
+    changed(path, decoders=before, images=first[external.COLUMNS].assign(logit=moved).to_dict("list"))
+    (one_run["store"] / run.key / "weights.safetensors").unlink()
+    capsys.readouterr()
+    assert external.scores(run, one_run["store"], dataset, one_run["cache"])["logit"].tolist() == moved
+    said = capsys.readouterr().err
+    assert f"{run.key}: its scores on other were computed with {before or 'decoders that they do not name'}" in said
+    assert "its weights are gone; they are taken as they are" in said
+
+
 def test_changed_labels_are_another_external_set(run, one_run, folder):
     cache, store = one_run["cache"], one_run["store"]
     before = external.open_external(folder, cache=cache)
