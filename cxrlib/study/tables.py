@@ -36,13 +36,14 @@ def _text_bytes(table: Any) -> int:
     return total
 
 
-def read_table(path: Path, types: dict[str, str], what: str, way_out: str) -> pd.DataFrame | None:
+def read_table(path: Path, types: dict[str, str], what: str, way_out: str, described: bool = True) -> pd.DataFrame | None:
     """A table of :func:`write_table`; None if there is no such file.
 
     Args:
         types: the columns that it must have, in order, with their types.
         what: such as 'table of Grad-CAM heat', for the error.
         way_out: the command that makes one.
+        described: whether it must say in ``attrs['about']`` where it comes from.
 
     Raises:
         ValueError: if the file is something else, or damaged; names it and the way out.
@@ -61,7 +62,7 @@ def read_table(path: Path, types: dict[str, str], what: str, way_out: str) -> pd
         if (unpacked := _text_bytes(arrow)) > unpacked_limit(size):
             raise ValueError(f"its texts unpack to {unpacked:,} bytes, more than any of ours")
         table = arrow.to_pandas()[list(types)].astype(types)
-        if "about" not in table.attrs:  # as tables were written before pandas kept attrs
+        if described and "about" not in table.attrs:  # as tables were written before pandas kept attrs
             table.attrs["about"] = json.loads(arrow.schema.metadata[b"about"])
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())

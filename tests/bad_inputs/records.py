@@ -146,6 +146,23 @@ def heat(place: Path) -> object:
 
 HEAT = of("table of Grad-CAM heat", heat)
 
+
+def probes(**columns: object) -> Callable[[Path], None]:
+    """A table of two probed images, some columns of which are others; None leaves one out."""
+    sound = {"data": "set", "fingerprint": "0" * 64, "init": "random", "layer": "stem", "images_per_class": 8, "seed": 0}
+    sound |= {"file": ["a.png", "b.png"], "patient_id": ["p1", "p2"], "label": [0, 1], "score": [-1.0, 1.0]}
+    return table(pd.DataFrame({name: value for name, value in (sound | columns).items() if value is not None}))
+
+
+def read_probes(place: Path) -> object:
+    from cxrlib.study.pages import probes as pages
+
+    return pages.read(Path("t.parquet"))
+
+
+PROBES = of("table of linear probes", read_probes)
+NO_PROBES = ("t.parquet is no table of linear probes", "'cxrlib.study.pages.probes.probe' makes one")
+
 ROWS = [
     RECORD("no key begins so", lambda place: (place / "runs").mkdir(), ("record '001122': none fits in runs", "'cxr runs list --store runs' lists the keys")),
     RECORD("two keys begin so", two, ("record '001122': 2 fit", KEY)),
@@ -182,6 +199,15 @@ ROWS = [
     TABLE("records are chosen by a parameter that none has", beside("x"), ("there is no parameter 'sede'; did you mean 'seed'?",), (*export("t.parquet"), "-p", "sede=1")),
     HEAT("it is no Parquet file", table(b"heat"), ("t.parquet is no table of Grad-CAM heat", "'cxr shortcuts grad-cam' makes one")),
     HEAT("it lacks columns", table(pd.DataFrame({"seed": [1]})), ("t.parquet is no table of Grad-CAM heat", "'cxr shortcuts grad-cam' makes one")),
+    PROBES("it is text", table(b"layer,score"), NO_PROBES),
+    PROBES("it is cut short", cut, NO_PROBES),
+    PROBES("it lacks the patients", probes(patient_id=None), (*NO_PROBES, "patient_id")),
+    PROBES("its seeds are words", probes(seed="first"), (*NO_PROBES, "first")),
+    PROBES("a score is not a number", probes(score=[0.5, float("nan")]), (*NO_PROBES, "row 2 has a score that is no number")),
+    PROBES("a score is infinite", probes(score=[float("inf"), 0.5]), (*NO_PROBES, "row 1 has a score that is no number")),
+    PROBES("a class is 2", probes(label=[0, 2]), (*NO_PROBES, "row 2 has a class that is neither 0 nor 1")),
+    PROBES("a layer does not exist", probes(layer="stage 5"), (*NO_PROBES, "row 1 has a layer that is none")),
+    PROBES("an image stands in it twice", probes(file="a.png"), (*NO_PROBES, "row 2 has an image twice in one probe")),
     HEAT("it is cut short", cut, ("t.parquet is no table of Grad-CAM heat",)),
 ]  # fmt: skip
 

@@ -19,11 +19,14 @@ from cxrlib.experiment.one_run import image_sets
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import auc_over_seeds
 from cxrlib.model.network import create_model, normalise
+from cxrlib.study.tables import read_table
 from cxrlib.train.score import ImageSet
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import Initialisation
 
 LAYERS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4")
+TYPES = {"data": "str", "fingerprint": "str", "init": "str", "layer": "str", "images_per_class": "int64", "seed": "int64"}
+TYPES |= {"file": "str", "patient_id": "str", "label": "int64", "score": "float64"}
 
 
 @torch.inference_mode()
@@ -95,6 +98,29 @@ def probe(dataset: Dataset, settings: RunConfig, inits: tuple[str, ...], seeds: 
                 rows = index["test"][["file", "patient_id"]].assign(label=splits["test"].labels, score=scores, layer=layer, **about)
                 tables.append(rows.assign(images_per_class=config.images_per_class))
     return pd.concat(tables, ignore_index=True)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A kept table of :func:`probe`, such as ``results/probe.parquet``: the columns of ``TYPES``, without rows if there is no such file.
+
+    Raises:
+        ValueError: if the file is something else or damaged, names a layer that is none of :data:`LAYERS`, has a score that
+            is no number, a class that is neither 0 nor 1, or an image twice in one probe.
+    """
+    way_out = "cxrlib.study.pages.probes.probe"
+    table = read_table(path, TYPES, "table of linear probes", way_out, described=False)
+    if table is None:
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in TYPES.items()})
+    wrong = {
+        "a layer that is none": ~table["layer"].isin(LAYERS),
+        "a score that is no number": ~np.isfinite(table["score"]),
+        "a class that is neither 0 nor 1": ~table["label"].isin((0, 1)),
+        "an image twice in one probe": table.duplicated(["data", "init", "layer", "seed", "file"]),
+    }
+    for what, rows in wrong.items():
+        if rows.any():
+            raise ValueError(f"{path} is no table of linear probes (row {int(np.argmax(rows)) + 1} has {what}); '{way_out}' makes one")
+    return table
 
 
 def probe_aucs(table: pd.DataFrame) -> pd.DataFrame:

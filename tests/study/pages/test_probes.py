@@ -1,8 +1,10 @@
 """Linear probes read the layers they name, leave the network alone, and tell a trained layer from noise."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from common import ROOT
 
 from cxrlib.config import RunConfig
 from cxrlib.experiment import one_run as experiment
@@ -49,6 +51,14 @@ def test_probes_of_a_data_set_over_seeds(one_run):
         assert 0 <= value.low <= value <= value.high <= 1
     again = probes.probe(experiment.open_dataset(config), config, ("random", "fractal-s"), (0, 1))
     assert table.equals(again)
+
+
+def test_the_committed_probes_are_read_and_an_absent_table_has_no_rows(tmp_path):
+    kept = probes.read(ROOT / "results" / "probe.parquet")
+    assert len(kept) and list(kept.columns) == list(probes.TYPES)
+    assert kept.groupby(["init", "layer", "seed"]).size().nunique() == 1, "every probe is of the same images"
+    none = probes.read(tmp_path / "none.parquet")
+    assert len(none) == 0 and pd.concat([none, kept], ignore_index=True).equals(kept)
 
 
 def test_an_unknown_shape_of_network_is_an_error():
