@@ -3,6 +3,7 @@
     python tools/what_happens_if.py
 """
 
+import re
 import sys
 import tempfile
 from itertools import groupby
@@ -28,6 +29,7 @@ def message(row: Bad) -> str:
     """The part of what is said that the row is about."""
     with tempfile.TemporaryDirectory(prefix="if") as place:
         said = row.said(Path(place)).replace(f"{place}/", "").replace(place, ".")
+    said = re.sub(r"(127\.0\.0\.1:)\d{4,}", r"\1PORT", said)
     lines = [" ".join(line.strip(" │").removeprefix("error: ").split()) for line in said.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("check images", "Usage:", "Try ", "Research and teaching"))]
     kinds = row.says[1:] or row.says

@@ -55,6 +55,9 @@ def read_table(path: Path, types: dict[str, str], what: str, way_out: str, descr
         return None
     try:
         size = Path(path).stat().st_size
+        present = parquet.read_schema(path).names
+        if lacking := [name for name in types if name not in present]:
+            raise ValueError(f"it has no column {', '.join(lacking)}")
         texts = [name for name, kind in types.items() if kind in ("str", "string")]
         file = parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts)  # each text once in memory
         check_unpacked(file, size)
