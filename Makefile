@@ -3,10 +3,12 @@
 #   make book PROFILE=tiny         another set of parameters (profiles/NAME.yaml)
 #   make book DATA=path/to/folder  the same book on a folder in the COVIDx layout
 #   make book EXTERNAL=path/to/folder  with the test split of another such folder as a second test set
+#   make book STUDENT=1            the edition without solutions, beside it
 PYTHON ?= python3
 PROFILE ?= demo
 DATA ?=
 EXTERNAL ?=
+STUDENT ?=
 BENCH ?= results/bench.json
 STUDY ?=
 PHOTOS ?=
@@ -31,7 +33,7 @@ STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 .PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth verify lab pdf archive links
 
 book: environment
-	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"}
+	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"} $(if $(value STUDENT),--student)
 
 # A notebook in JupyterLab, with the parameters of a profile: make lab NOTEBOOK=02_hyperparameter_sensitivity PROFILE=tiny
 lab: environment

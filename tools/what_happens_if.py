@@ -21,6 +21,16 @@ HEAD = """# What happens if…
 Bad input is named, with the file, the line where there is one, and a way out; no file is changed or lost by it. Every row below is a test
 ({count} rows in `tests/bad_inputs`), and the right-hand column is what was said when this page was made (`python tools/what_happens_if.py`).
 `set` is the data folder. `cxr data check FOLDER` finds all of these in label files, images and folders at once, grouped by kind.
+
+```{{exercise}}
+:label: ex-what-happens-if-1
+
+A label file names the same patient in `train` and in `test`. The program could stop, leave the row out, or go on. Which does it do, and why not the third?
+```
+
+```{{solution}} ex-what-happens-if-1
+It leaves the training rows of that patient out, or stops with `--strict`, and says how many. Going on would be a leak that nobody sees: the network may know the patient again, and the test score would be that of a memory.
+```
 """
 LONGEST = 260
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from cxrlib import markup
 from cxrlib.book.chapters import ENDS_WITH_PARENT, Chapter, execute_all, sweep
+from cxrlib.book.exercises import STUDENT, student_copy
 from cxrlib.book.notebooks import LIBRARY, BookError, folder_state, minutes, package_versions
 from cxrlib.book.offline import external_requests
 from cxrlib.files import atomic_write, file_digest
@@ -220,6 +221,7 @@ def build(
     force: bool = False,
     root: Path | None = None,
     external: Path | None = None,
+    student: bool = False,
 ) -> Path:
     """Make the book of one profile on one data folder and print where it is and where the time went.
 
@@ -230,6 +232,7 @@ def build(
         root: repository root; by default the working directory.
         external: folder in the COVIDx layout whose test split becomes a second test set, for the notebooks that take one;
             a relative path starts at ``root``.
+        student: make the edition without solutions, in a folder of its own whose name ends in ``-student``.
 
     Returns:
         First page: ``_build/html/index.html`` for the demo on phantoms, ``_build/<profile>-<data>/index.html`` for any
@@ -274,8 +277,15 @@ def build(
         beside = "" if external is None else f"-with-{(root / external).resolve().name}"
         given = [root / path for path in (folder, external) if path is not None]
         pages = root / "_build" / "html" if default else pages_folder(root, f"{profile}-{about['data']}{beside}", given)
+        sources = root
+        if student:
+            pages = pages.with_name(f"{pages.name}-{STUDENT}")
+            try:
+                sources = student_copy(root)
+            except ValueError as error:
+                raise BookError(str(error)) from None
         with stages.stage("pages"):
-            if not _render(root, pages, force):
+            if not _render(sources, pages, force):
                 print("  nothing changed")
     print(f"\nTime\n{stages.table()}\n\nOpen {pages / 'index.html'}")
     return pages / "index.html"

@@ -40,7 +40,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from cxrlib import DISCLAIMER
-from cxrlib.book import access, explorer, figures, verdict_tables
+from cxrlib.book import access, exercises, explorer, figures, quizzes, verdict_tables
 from cxrlib.book.notebooks import LIBRARY, minutes, package_versions
 from cxrlib.markup import html_text
 
@@ -329,6 +329,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     figures.setup(app)
     access.setup(app)
     explorer.setup(app)
+    exercises.setup(app)
+    quizzes.setup(app)
     app.add_role("cxr", SourceRole())
     app.add_role("paper", PaperRole())
     app.add_directive("cxr-table", TableDirective)

@@ -231,9 +231,10 @@ def book(
     data: Annotated[Path | None, typer.Option(help="Folder in the COVIDx layout; default the embedded phantoms.")] = None,
     external: Annotated[Path | None, typer.Option(help="Folder in the COVIDx layout; its test split becomes a second test set.")] = None,
     force: Annotated[bool, typer.Option(help="Execute the notebooks even if nothing changed.")] = False,
+    student: Annotated[bool, typer.Option("--student", help="The edition without solutions, beside the other.")] = False,
 ) -> None:
     """Execute the notebooks with papermill and render the book."""
     from cxrlib.book import build as pipeline
 
     with plain_errors():
-        pipeline.build(profile, data=data, force=force, external=external)
+        pipeline.build(profile, data=data, force=force, external=external, student=student)
