@@ -110,29 +110,39 @@ def _placed(article: str, page: str, known: set[str]) -> str:
     return article.replace("<article", f'<article id="{mark}"', 1)
 
 
-def pdf(pages: Path, output: Path) -> Path:
-    """Print a built book to one PDF with a Chromium: vector drawings, mathematics, bookmarks from headings.
+def browser() -> str | None:
+    """The Chromium of this machine, or the one named in CXR_BROWSER; None if there is none."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CXR_BROWSER", ""), *BROWSERS))), None)
+
+
+def printed(page: Path, output: Path) -> Path:
+    """Print one HTML file to PDF: vector drawings, mathematics, bookmarks from headings.
 
     Raises:
-        BookError: if there is no such browser, or it fails.
+        BookError: if there is no Chromium, or it fails.
     """
-    browser = next(filter(None, map(shutil.which, (os.environ.get("CXR_BROWSER", ""), *BROWSERS))), None)
-    if browser is None:
+    program = browser()
+    if program is None:
         raise BookError(f"no Chromium was found ({', '.join(BROWSERS)}); install one, or name it in CXR_BROWSER")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "book.pdf"
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", f"--user-data-dir={folder}/profile"]
+        command += ["--no-pdf-header-footer", "--generate-pdf-document-outline", "--export-tagged-pdf", "--virtual-time-budget=60000"]
+        done = subprocess.run([*command, f"--print-to-pdf={made}", page.resolve().as_uri()], capture_output=True, text=True, timeout=600)
+        if done.returncode or not made.is_file():
+            raise BookError(f"{program} printed nothing: {done.stderr.strip()[-400:]}")
+        atomic_write(output, made.read_bytes())
+    return output
+
+
+def pdf(pages: Path, output: Path) -> Path:
+    """Print a built book to one PDF, see :func:`printed`."""
     source = pages / PRINT
     atomic_write(source, one_page(pages).encode())
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            made = Path(folder) / "book.pdf"
-            command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", f"--user-data-dir={folder}/profile"]
-            command += ["--no-pdf-header-footer", "--generate-pdf-document-outline", "--export-tagged-pdf", "--virtual-time-budget=60000"]
-            done = subprocess.run([*command, f"--print-to-pdf={made}", source.resolve().as_uri()], capture_output=True, text=True, timeout=600)
-            if done.returncode or not made.is_file():
-                raise BookError(f"{browser} printed nothing: {done.stderr.strip()[-400:]}")
-            atomic_write(output, made.read_bytes())
+        return printed(source, output)
     finally:
         source.unlink(missing_ok=True)
-    return output
 
 
 def archive(pages: Path, output: Path) -> str:
