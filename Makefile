@@ -30,7 +30,7 @@ BIN := .venv/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth verify lab pdf archive links
+.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth verify lab class pdf archive links
 
 book: environment
 	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"} $(if $(value STUDENT),--student)
@@ -42,6 +42,12 @@ lab: environment
 # Of a built book, by default the demonstration; another with PAGES=_build/NAME. The PDF needs Chromium.
 pdf archive links: environment
 	@$(BIN)/python -m cxrlib.book.publish $@ "$$CXR_PAGES"
+
+# The bundle for a class, _build/cxrlib-class.zip, and the teacher's beside it: book without solutions, labs, slides, phantoms, records.
+#   make class WHEELS=1      with everything for an installation without a network; some GB on Linux
+class: environment
+	@$(BIN)/cxr book --student
+	@$(BIN)/python -m cxrlib.teach.kit $(if $(value WHEELS),--wheels)
 
 test: environment
 	@$(BIN)/python -m pytest -n logical --dist loadfile

@@ -209,16 +209,17 @@ def _page(title: str, style: str, body: str, script: str = "") -> str:
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>{body}{f"<script>{script}</script>" if script else ""}</body></html>\n'
 
 
-def deck(text: str, known: dict[str, str]) -> str:
-    """A deck from Markdown: slides between lines of three dashes, and below ``Note:`` what the speaker says."""
+def deck(text: str, known: dict[str, str], notes: bool = True) -> str:
+    """A deck from Markdown: slides between lines of three dashes, and below ``Note:`` what the speaker says, unless ``notes`` is False."""
     slides = []
     for number, part in enumerate(re.split(r"^---$", text, flags=re.MULTILINE), 1):
         seen, _, said = filled(part, known).partition("\nNote:\n")
         if not said.strip():
             raise BookError(f"slide {number} has no speaker's notes; add them below a line 'Note:'")
-        slides.append(f'<section class="slide" id="{number}"><div class="seen">{as_html(seen)}</div><aside class="notes" aria-label="Notes">{as_html(said)}</aside></section>')
+        beside = f'<aside class="notes" aria-label="Notes">{as_html(said)}</aside>' if notes else ""
+        slides.append(f'<section class="slide" id="{number}"><div class="seen">{as_html(seen)}</div>{beside}</section>')
     foot = f'<footer><span id="place"></span> <span class="disclaimer">{html.escape(DISCLAIMER)}</span> <span id="clock"></span></footer>'
-    keys = '<p class="keys">Arrow keys turn, N shows notes and clock, print for slides with notes.</p>'
+    keys = f'<p class="keys">Arrow keys turn{", N shows notes and clock, print for slides with notes" if notes else ""}.</p>'
     return _page("What does a score show?", DECK_STYLE, f"<main>{''.join(slides)}</main>{foot}{keys}", DECK_SCRIPT)
 
 
@@ -247,7 +248,7 @@ def write(folder: Path, root: Path | None = None, pdf: bool = True) -> list[Path
     """Write the deck, the handout and the quiz sheets; with a Chromium also handout and quiz as PDF.
 
     Args:
-        folder: where they go; the key of the quizzes goes to ``folder/teacher``.
+        folder: where they go; the deck with notes and the key of the quizzes go to ``folder/teacher``.
         root: class folder with ``teaching/``, ``book/`` and ``results/``.
         pdf: False leaves the PDFs out.
 
@@ -263,8 +264,10 @@ def write(folder: Path, root: Path | None = None, pdf: bool = True) -> list[Path
     os.chdir(root)
     try:
         known, questions = numbers(), quizzes.read(root / "book" / quizzes.FILE)
+        talk = (root / SOURCES / "slides.md").read_text(encoding="utf-8")
         pages = {
-            "slides.html": deck((root / SOURCES / "slides.md").read_text(encoding="utf-8"), known),
+            "slides.html": deck(talk, known, notes=False),
+            "teacher/slides.html": deck(talk, known),
             "handout.html": handout((root / SOURCES / "handout.md").read_text(encoding="utf-8"), known),
             "quiz.html": quiz_sheet(questions),
             "teacher/quiz_key.html": quiz_sheet(questions, key=True),

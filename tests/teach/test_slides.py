@@ -40,7 +40,9 @@ def test_the_numbers_are_those_of_the_records(known, monkeypatch):
 
 def test_all_is_offline_and_every_slide_has_notes(written):
     assert external_requests(written) == []
-    deck = (written / "slides.html").read_text(encoding="utf-8")
+    deck = (written / "teacher" / "slides.html").read_text(encoding="utf-8")
+    shown = (written / "slides.html").read_text(encoding="utf-8")
+    assert '<aside class="notes"' not in shown and "Insist on the written prediction" in deck and "Insist on the written prediction" not in shown
     count = SLIDES.count("\n---\n") + 1
     assert deck.count('<section class="slide"') == deck.count('<aside class="notes"') == count >= 10
     assert "Not for diagnosis" in deck and deck.count("<svg") >= 5
