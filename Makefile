@@ -27,10 +27,11 @@ export CXR_PHOTOS := $(value PHOTOS)
 export CXR_NOTEBOOK := $(value NOTEBOOK)
 export CXR_PAGES := $(value PAGES)
 BIN := .venv/bin
+VALIDATORS := .venv.validators/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth verify lab class pdf archive links
+.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth verify validate validators lab class pdf archive links
 
 book: environment
 	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"} $(if $(value STUDENT),--student)
@@ -121,15 +122,37 @@ truth: environment
 verify: environment
 	@$(BIN)/cxr verify $(if $(value WRITE),--write) $${CXR_DATA:+--data="$$CXR_DATA"}
 
+# Executed notebooks as RO-Crates, phantoms in Croissant and the licences of all files, with the validators of these standards.
+# These do not fit into the lock of the book and have an environment of their own.
+validate: environment validators
+	@$(BIN)/cxr evidence crates
+	@$(VALIDATORS)/python tools/validate_crates.py _build/crates/*
+	@$(BIN)/cxr data phantom .cache/validate/phantom -p train_positive=4 -p train_negative=4 -p test_per_class=2 -p size=64 -p overwrite=true
+	@$(BIN)/cxr evidence croissant .cache/validate/phantom
+	@$(VALIDATORS)/mlcroissant validate --jsonld .cache/validate/phantom/croissant.json
+	@$(VALIDATORS)/reuse lint
+
+validators: .venv.validators/.installed-$(shell cksum < tools/requirements-validators.txt | tr ' ' '-')
+
+.venv.validators/.installed-%: tools/requirements-validators.txt
+	rm -rf .venv.validators
+	$(PYTHON) -m venv .venv.validators
+	$(VALIDATORS)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
 # The weights that ship with the package once more, into .cache/upstream; resumable, with time left.
 #   make upstream                                         the fractal ones, about an hour on two cores
 #   make upstream PHOTOS=path/to/tiny-imagenet-200.zip    those of photographs and two controls, likewise
 upstream: environment
 	@$(BIN)/cxr upstream $${CXR_PHOTOS:+--photos="$$CXR_PHOTOS"}
 
-# Needs uv; writes the versions and checksums for every platform. Commit the result with pyproject.toml.
+# Needs uv; writes the versions and checksums for every platform, and which platforms have wheels. Commit the result with pyproject.toml.
 lock:
+	mkdir -p .cache
 	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	grep -E '^[A-Za-z0-9._-]+==' requirements.lock | sed 's/ \\$$//' > .cache/constraints.txt
+	uv pip compile -q --universal --python-version 3.11 --all-extras --no-header pyproject.toml -c .cache/constraints.txt --format pylock.toml -o .cache/pylock.toml
+	$(BIN)/python tools/wheels.py .cache/pylock.toml requirements.lock book/wheels.csv
 
 # Run records and phantoms stay; delete runs/ and data/ by hand to train again.
 clean:

@@ -23,6 +23,7 @@ from typing import Any
 
 from cxrlib import markup
 from cxrlib.data.provenance import digests
+from cxrlib.experiment.one_run import RECORDED_PACKAGES
 from cxrlib.files import atomic_write, file_digest
 
 LIBRARY = Path(__file__).parent.parent
@@ -38,6 +39,12 @@ class BookError(RuntimeError):
 def minutes(seconds: float) -> str:
     """Seconds as ``m:ss``."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def kernels_seconds() -> float:
+    """CPU seconds, user and system, of the kernels that this process started and that have ended, with all that they started."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def folder_state(folder: Path, cache: Path | None = None) -> str:
@@ -236,7 +243,7 @@ def execute(
     content = None if force else _kept(kept)
     executed = content is None
     if content is None:
-        started = time.monotonic()
+        started, used = time.monotonic(), kernels_seconds()
         unfinished = root / ".cache" / "book" / "unfinished" / template.name
         notebook = _run(template, unfinished, parameters, root)
         outside = [Path(p) for p in data_states if not Path(p).resolve().is_relative_to(root)]
@@ -246,7 +253,8 @@ def execute(
             raise BookError("\n".join(faults))
         clean(notebook, folders | {f"{root}{os.sep}": "", str(root): ".", str(Path.home()) + os.sep: "~/"})
         seconds = round(time.monotonic() - started, 1)
-        notebook.metadata["cxr"] = {**about, "stamp": key, "seconds": seconds}
+        versions = {name: version for name, version in package_versions().items() if name in ("python", *RECORDED_PACKAGES)}
+        notebook.metadata["cxr"] = {**about, "stamp": key, "seconds": seconds, "cpu_seconds": round(kernels_seconds() - used, 1), "versions": versions}
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         content = nbformat.writes(notebook)
         atomic_write(kept, content)

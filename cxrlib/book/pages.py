@@ -160,10 +160,13 @@ def _executed(book: Path) -> dict[str, dict[str, Any]]:
 
 
 def _execution_rows(root: Path) -> list[list[str]]:
-    rows = [["Notebook", "Profile", "Data", "Execution (min:s)"]]
+    rows = [["Notebook", "Profile", "Data", "Execution (min:s)", "CPU (min:s)", "With"]]
     for name, about in _executed(root / "book").items():
         data = about.get("data", "?") + (f", external {about['external']}" if "external" in about else "")
-        rows.append([name, about.get("profile", "?"), data, minutes(about.get("seconds", 0))])
+        versions = about.get("versions", {})
+        shown = ", ".join(f"{each} {versions[each]}" for each in ("python", "torch", "numpy") if each in versions)
+        cpu = minutes(about["cpu_seconds"]) if "cpu_seconds" in about else "?"
+        rows.append([name, about.get("profile", "?"), data, minutes(about.get("seconds", 0)), cpu, shown or "?"])
     return rows
 
 

@@ -10,6 +10,7 @@ import typer
 
 from cxrlib import DISCLAIMER
 from cxrlib.cli.common import Cache, Labels, Setting, Store, Strict, plain_errors, settings
+from cxrlib.cli.evidence import evidence_app
 from cxrlib.cli.runs import plan, runs_app
 from cxrlib.cli.shortcuts import shortcuts_app
 from cxrlib.cli.truth import truth_app
@@ -21,6 +22,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
 app.add_typer(shortcuts_app, name="shortcuts")
 app.add_typer(truth_app, name="truth")
+app.add_typer(evidence_app, name="evidence")
 app.command()(plan)
 app.command()(verify)
 

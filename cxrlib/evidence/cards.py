@@ -1,0 +1,61 @@
+"""Model cards (Mitchell et al. 2019) of the weights that ship, made from the records of their pretraining.
+
+Nothing of a card is typed by hand that a record knows. What a weight must not be used for is the same for all.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrlib import DISCLAIMER
+from cxrlib.weights.registry import registry
+from cxrlib.weights.source import WEIGHTS_FOLDER, WeightsError
+
+USE = "a start for fine-tuning in this book's studies, and in teaching"
+NOT_FOR = f"diagnosis, screening or any decision about a patient; it has seen no X-ray. {DISCLAIMER}"
+LIMITS = "half a million weights, one grey channel, pretrained for minutes on small pictures: far from the BiT networks of the paper"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model card: a name and pairs of heading and text."""
+
+    name: str
+    rows: tuple[tuple[str, str], ...]
+
+
+def cards(folder: Path = WEIGHTS_FOLDER) -> list[Card]:
+    """A card for each ``.safetensors`` file of a folder, in the order of their names.
+
+    Raises:
+        WeightsError: if the record beside a file is missing or lacks a number.
+    """
+    return [_card(path) for path in sorted(Path(folder).glob("*.safetensors"))]
+
+
+def _card(path: Path) -> Card:
+    beside = path.with_suffix(".json")
+    try:
+        record = json.loads(beside.read_text(encoding="utf-8"))
+        made = record["settings"]
+        name = path.stem if path.stem in registry() else path.stem.rpartition("-")[0]
+        source = registry()[name]
+        images = made["classes"] * made["instances"]
+        rows = (
+            ("What it is", f"weights of {made['arch']}, {made['image_channels']} grey channel, pretrained to tell {made['classes']} classes apart; made with cxrlib {record['code_version']}"),
+            ("Upstream data", f"{images:,} {source.data} of {made['size']} pixels{'; ' + record['source'] if 'source' in record else ''}"),
+            ("Training", f"{record['steps_done']:,} steps of {made['batch_size']} images at {made['crop']} pixels, rate {made['base_lr']:g} after {made['warmup']:,} steps, weight decay {made['weight_decay']:g}, seed {made['seed']}"),
+            ("How good", f"{100 * record['held_out_accuracy']:.1f} % of unseen upstream images right; chance is {100 / made['classes']:.1f} %. What it is worth on X-rays is the subject of the upstream chapter"),
+            ("Cost", f"{record['seconds'] / 60:.0f} minutes on {record['threads']} thread{'s' if record['threads'] > 1 else ''}"),
+            ("Expects", f"grey values in [0, 1] less {source.mean:g}, over {source.std:g}"),
+            ("For", USE),
+            ("Not for", NOT_FOR),
+            ("Limits", LIMITS),
+            ("Licence", source.licence),
+            ("SHA-256", record["sha256"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{beside} is missing or damaged ({error!r}); restore it with git checkout") from None
+    return Card(path.stem, rows)
