@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib.data.cache import ImageCache
+from cxrlib.data.checksums import refuse_changed
 from cxrlib.data.folder import SPLITS, read_index
 from cxrlib.data.masks import mask_paths, squared_masks
 from cxrlib.data.provenance import contents, fingerprint_of
@@ -69,7 +70,8 @@ def read_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool, s
         splits: that the folder must have.
 
     Raises:
-        DataError: see :func:`cxrlib.data.folder.read_index`.
+        DataError: see :func:`cxrlib.data.folder.read_index`; and if an image is another than a checksum file of the folder
+            says (:mod:`cxrlib.data.checksums`).
     """
     index = read_index(folder, labels, strict=strict, splits=splits)
     left_out = index.attrs.get("left_out", {})
@@ -78,4 +80,5 @@ def read_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool, s
         print(f"{folder}: {sentence} ('cxr data check' lists them, --strict refuses)", file=sys.stderr)
     index = index.assign(row=index.groupby("split").cumcount())
     found = contents(index, folder, cache)
+    refuse_changed(folder, found)
     return Dataset(index, fingerprint_of(index, found), folder, (folder / "phantom.json").is_file(), found, left_out)

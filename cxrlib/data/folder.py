@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from cxrlib.data import checksums
 from cxrlib.data.decode import ImageError, ImageReadError, check_image, decode_xray
 from cxrlib.data.labels import (
     DataError,
@@ -93,7 +94,8 @@ def check(
 
     Args:
         folder, labels, splits: as :func:`read_index`.
-        decode: decode every image; otherwise look at the two ends of each file.
+        decode: decode every image, and hold files against a checksum file (:mod:`cxrlib.data.checksums`) if there is one;
+            otherwise look at the two ends of each image.
         progress: print counts and time left to stderr.
 
     Returns:
@@ -122,10 +124,12 @@ def check(
     index = pd.concat(tables, ignore_index=True)
     problems += _patients_in_both(index)
     problems += _image_problems(folder, index, listings, decode_xray if decode else check_image, progress)
+    if decode:
+        problems += _changed(folder, index, files)
     bad = {(problem.file, problem.line) for problem in problems}
     sound = [place not in bad for place in zip(index["label_file"], index["line"], strict=True)]
     order = {str(file): number for number, file in enumerate(files.values())}
-    problems.sort(key=lambda problem: (order[problem.file], problem.line))
+    problems.sort(key=lambda problem: (order.get(problem.file, len(order)), problem.line))
     clean = index.loc[sound, COLUMNS].reset_index(drop=True)
     return Report(folder, clean, problems, _remarks(index, clean, listings), read)
 
@@ -204,6 +208,16 @@ def _image_problems(
                 if entry:
                     found.append(entry)
     return found
+
+
+def _changed(folder: Path, index: pd.DataFrame, files: Mapping[str, Path]) -> Iterable[Problem]:
+    """Images and label files that are others than a checksum file of the folder says."""
+    sums, problems = checksums.listed(folder)
+    if not sums:
+        return problems
+    rows = {f"{row.split}/{row.file}": (row.label_file, row.line) for row in index.itertuples()}
+    places = {str(file.relative_to(folder)): (str(file), 0) for file in files.values() if file.parent == folder} | rows
+    return problems + [Problem(*places[name], checksums.KIND, message) for name, message in checksums.differing(sums, folder, list(places))]
 
 
 def _missing(row: Any, listings: dict[str, Listing]) -> str:

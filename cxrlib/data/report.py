@@ -25,6 +25,8 @@ MEND: dict[str, str] = {
     "missing image": "add the file, correct its name, or delete its row",
     "unreadable image": "download, export or convert the file again, or delete its row",
     "image cannot be read now": "a disk or network that fails, or permissions; mend them and run again",
+    "checksum differs": "the file changed after its checksum was written, though it may still decode: get it again; or write the checksum file anew (sha256sum train/* test/* > SHA256SUMS)",
+    "unreadable checksum": "write the checksum file anew (sha256sum train/* test/* > SHA256SUMS)",
     "no rows": "give the label file that belongs to these images",
     "unreadable label file": "save the label file as UTF-8 text",
 }

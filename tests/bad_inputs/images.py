@@ -1,5 +1,6 @@
 """Image files: each takes the place of the first training image of a sound folder."""
 
+import hashlib
 import io
 import os
 import struct
@@ -12,6 +13,8 @@ import tifffile
 from PIL import Image
 
 from bad_inputs import Bad
+from cxrlib.data.grey import ImageError
+from cxrlib.data.jpeg import refuse_damaged_jpeg
 
 IMAGE = partial(Bad, "image")
 PLACE = "set/train/train-negative-0.png"
@@ -76,6 +79,52 @@ def folder(place: Path) -> None:
     (place / PLACE).mkdir()
 
 
+def another_picture() -> tuple[bytes, bytes]:
+    """A JPEG, and the same with one byte changed in a way that no decoder notices."""
+    sound = encoded("JPEG", quality=90)
+    pixels = np.asarray(Image.open(io.BytesIO(sound)))
+    for place in range(len(sound) // 2, len(sound) - 2):
+        changed = sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :]
+        try:
+            refuse_damaged_jpeg("a.jpg", changed)
+        except ImageError:
+            continue
+        if (np.asarray(Image.open(io.BytesIO(changed))) != pixels).any():
+            return sound, changed
+    raise AssertionError("every change is noticed")
+
+
+def sums(change=None, name: str = "SHA256SUMS"):
+    """A checksum file of the sound folder, then a change of the folder."""
+
+    def make(place: Path) -> None:
+        sound, changed = another_picture()
+        (place / PLACE).write_bytes(sound)
+        paths = sorted(path for path in (place / "set").rglob("*") if path.is_file())
+        lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} *{path.relative_to(place / 'set')}" for path in paths]
+        (place / "set" / name).write_text("\n".join(lines) + "\n")
+        if change is None:
+            (place / PLACE).write_bytes(changed)
+        else:
+            change(place / "set")
+
+    return make
+
+
+def swapped(folder: Path) -> None:
+    """Two images under each other's name."""
+    first, second = folder / "train" / "train-negative-0.png", folder / "train" / "train-positive-0.png"
+    first.rename(folder / "train" / "x")
+    second.rename(first)
+    (folder / "train" / "x").rename(second)
+
+
+def edited(name: str, change):
+    return lambda folder: (folder / name).write_text(change((folder / name).read_text()))
+
+
+TRAIN = ("train", "-p", "data=set", "-p", "cache=../c")
+CHECKSUMS = partial(Bad, "checksum file")
 NAN = np.where(np.arange(4096).reshape(64, 64) == 7, np.nan, NOISE).astype(np.float32)
 BAD = ("train.txt:1", "train-negative-0.png", "unreadable image")
 AGAIN = "download or copy it again"
@@ -130,4 +179,11 @@ ROWS = [
     IMAGE("it says 4 billion pixels", content(bomb(65_000)), (*BAD, "over the limit of 80,000,000")),
     IMAGE("it is a folder", folder, ("train.txt:1", "no file 'train-negative-0.png'")),
     IMAGE("it is a pipe", content(None), ("train.txt:1", "no file 'train-negative-0.png'")),
+    CHECKSUMS("a byte of a JPEG was changed and it still decodes", sums(), ("train.txt:1", "checksum differs", "is another file than SHA256SUMS:", "download or copy it again")),
+    CHECKSUMS("a byte of a JPEG was changed and a training begins", sums(), ("1 image(s) are others than their checksums say", "train-negative-0.png", "write the checksum file anew"), TRAIN),
+    CHECKSUMS("two images were exchanged", sums(swapped, "images.sha256"), ("train.txt:1", "train.txt:5", "is another file than images.sha256:")),
+    CHECKSUMS("a label file was changed", sums(edited("test.txt", lambda old: old.replace("testnegative0", "other"))), ("checksum differs", "set/test.txt: 'test.txt' is another file than")),
+    CHECKSUMS("a line of it is cut short", sums(edited("SHA256SUMS", lambda old: old[8:])), ("SHA256SUMS:1", "unreadable checksum", "write the file anew with sha256sum")),
+    CHECKSUMS("it names a file twice", sums(edited("SHA256SUMS", lambda old: old + "0" * 64 + "  train.txt\n")), ("SHA256SUMS:15", "'train.txt' has another checksum in SHA256SUMS:", "delete the wrong one")),
+    CHECKSUMS("it is saved as UTF-16", sums(lambda folder: (folder / "SHA256SUMS").write_bytes("a".encode("utf-16"))), ("SHA256SUMS", "is not UTF-8")),
 ]

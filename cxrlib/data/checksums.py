@@ -1,0 +1,95 @@
+"""Files named by their SHA-256 in a checksum file of the data folder: what changed and still decodes is found by nothing else.
+
+A flipped byte in a JPEG often gives another picture without any error, and so it does in BMP, PNM and plain DICOM. Where the
+folder has a file as ``sha256sum`` writes it (``SHA256SUMS``, ``sha256sums.txt``, ``NAME.sha256``), images are held against it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from cxrlib.data.labels import DataError, Problem, read_text
+
+KIND = "checksum differs"
+_NAME = re.compile(r"sha256sums?(\.txt)?|.+\.sha256(sums?)?", re.IGNORECASE)
+_LINE = re.compile(r"\\?(?P<digest>[0-9a-f]{64})[ \t]+\*?(?P<name>\S.*)|SHA256 ?\((?P<bsd>.+)\) ?= ?(?P<tagged>[0-9a-f]{64})", re.IGNORECASE)
+
+
+class Listed(NamedTuple):
+    """What a checksum file says of one file."""
+
+    sha256: str
+    place: str  # file and line that say so
+
+
+def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
+    """The digests that the checksum files of a data folder name, by ``SPLIT/FILE``; and lines of these files that say nothing.
+
+    Names are relative to the checksum file, which lies in the folder or in that of a split. Blank lines and those that
+    begin with '#' are passed over.
+
+    Raises:
+        LabelError: if such a file cannot be read.
+    """
+    found: dict[str, Listed] = {}
+    problems = []
+    for file in sorted(path for place in (folder, folder / "train", folder / "test") if place.is_dir() for path in place.iterdir()):
+        if not _NAME.fullmatch(file.name) or not file.is_file():
+            continue
+        for line, text in enumerate(read_text(file).split("\n"), start=1):
+            text = text.strip()
+            if not text or text.startswith("#"):
+                continue
+            match = _LINE.fullmatch(text)
+            if match is None:
+                problems.append(Problem(str(file), line, "unreadable checksum", f"'{text[:80]}' is not '64 hexadecimal digits, name'; write the file anew with sha256sum"))
+                continue
+            name = str(PurePosixPath(file.parent.relative_to(folder).as_posix(), match["name"] or match["bsd"]))
+            said = Listed((match["digest"] or match["tagged"]).lower(), f"{file.name}:{line}")
+            other = found.setdefault(name, said)
+            if other.sha256 != said.sha256:
+                problems.append(Problem(str(file), line, "unreadable checksum", f"'{name}' has another checksum in {other.place}; delete the wrong one"))
+    return found, problems
+
+
+def differing(sums: Mapping[str, Listed], folder: Path, names: list[str]) -> Iterator[tuple[str, str]]:
+    """Of ``SPLIT/FILE`` names those whose file is another than the checksum says, and a sentence about each; unreadable ones are passed over."""
+
+    def look(name: str) -> tuple[str, str] | None:
+        try:
+            with (folder / name).open("rb") as file:
+                return sentence(sums[name], hashlib.file_digest(file, "sha256").hexdigest(), name)
+        except OSError:
+            return None
+
+    with ThreadPoolExecutor() as pool:
+        yield from filter(None, pool.map(look, (name for name in names if name in sums)))
+
+
+def sentence(said: Listed, digest: str, name: str) -> tuple[str, str] | None:
+    """The name and what is wrong with its file of this digest; None if nothing is."""
+    if digest == said.sha256:
+        return None
+    return name, f"'{name}' is another file than {said.place} says (SHA-256 {digest[:12]}…, not {said.sha256[:12]}…); download or copy it again"
+
+
+def refuse_changed(folder: Path, contents: Mapping[str, str]) -> None:
+    """Refuse images that are others than the checksum files of their folder say.
+
+    Args:
+        folder: the data folder.
+        contents: SHA-256 of every image in use, by ``SPLIT/FILE``.
+
+    Raises:
+        DataError: naming all of them.
+    """
+    sums, _ = listed(folder)
+    wrong = [found for name, digest in contents.items() if name in sums and (found := sentence(sums[name], digest, name))]
+    if wrong:
+        problems = [Problem(str(folder / name), 0, KIND, message) for name, message in wrong]
+        raise DataError(f"{folder}: {len(wrong)} image(s) are others than their checksums say; get them again, or write the checksum file anew:", problems)
