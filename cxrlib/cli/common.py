@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cxrlib.markup import visible
 from cxrlib.parameter_files import read_value
 
 Labels = Annotated[Path | None, typer.Option(help="Folder with the label files, if not beside the images.")]
@@ -23,7 +24,7 @@ Setting = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="NA
 def plain_errors() -> Iterator[None]:
     """Errors that carry a sentence for the user are printed as that sentence, with exit status 1.
 
-    A terminal that has no sign for a character, such as one of latin-1 for '…', gets a question mark and not a traceback.
+    What cannot be seen is written out, so that no name from data speaks to the terminal. A terminal that has no sign for a character, such as one of latin-1 for '…', gets a question mark and not a traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -31,7 +32,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
+        typer.secho("\n".join(map(visible, f"error: {error}".split("\n"))), fg="red", err=True)
         raise typer.Exit(1) from None
 
 

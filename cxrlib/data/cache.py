@@ -36,7 +36,7 @@ from cxrlib.processes import run_tasks, usable_cores
 if TYPE_CHECKING:
     import pandas as pd
 
-DECODER_VERSION = 2  # to be raised with every change of what cxrlib.data.decode makes of a file
+DECODER_VERSION = 3  # to be raised with every change of what cxrlib.data.decode makes of a file
 CHUNK = 16  # images per task; a worker holds one decoded image and this many resized ones
 SAVE_EVERY = 2.0  # seconds between saves of the done list: what a kill or a power cut can cost
 

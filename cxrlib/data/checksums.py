@@ -57,13 +57,18 @@ def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
     return found, problems
 
 
+def digest(path: Path) -> str:
+    """SHA-256 of a file. OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def differing(sums: Mapping[str, Listed], folder: Path, names: list[str]) -> Iterator[tuple[str, str]]:
     """Of ``SPLIT/FILE`` names those whose file is another than the checksum says, and a sentence about each; unreadable ones are passed over."""
 
     def look(name: str) -> tuple[str, str] | None:
         try:
-            with (folder / name).open("rb") as file:
-                return sentence(sums[name], hashlib.file_digest(file, "sha256").hexdigest(), name)
+            return sentence(sums[name], digest(folder / name), name)
         except OSError:
             return None
 
@@ -71,11 +76,11 @@ def differing(sums: Mapping[str, Listed], folder: Path, names: list[str]) -> Ite
         yield from filter(None, pool.map(look, (name for name in names if name in sums)))
 
 
-def sentence(said: Listed, digest: str, name: str) -> tuple[str, str] | None:
-    """The name and what is wrong with its file of this digest; None if nothing is."""
-    if digest == said.sha256:
+def sentence(said: Listed, content: str, name: str) -> tuple[str, str] | None:
+    """The name and what is wrong with its file, whose SHA-256 is ``content``; None if nothing is."""
+    if content == said.sha256:
         return None
-    return name, f"'{name}' is another file than {said.place} says (SHA-256 {digest[:12]}…, not {said.sha256[:12]}…); download or copy it again"
+    return name, f"'{name}' is another file than {said.place} says (SHA-256 {content[:12]}…, not {said.sha256[:12]}…); download or copy it again"
 
 
 def refuse_changed(folder: Path, contents: Mapping[str, str]) -> None:
@@ -89,7 +94,7 @@ def refuse_changed(folder: Path, contents: Mapping[str, str]) -> None:
         DataError: naming all of them.
     """
     sums, _ = listed(folder)
-    wrong = [found for name, digest in contents.items() if name in sums and (found := sentence(sums[name], digest, name))]
+    wrong = [found for name, content in contents.items() if name in sums and (found := sentence(sums[name], content, name))]
     if wrong:
         problems = [Problem(str(folder / name), 0, KIND, message) for name, message in wrong]
         raise DataError(f"{folder}: {len(wrong)} image(s) are others than their checksums say; get them again, or write the checksum file anew:", problems)

@@ -212,8 +212,11 @@ def check_image(path: Path | str) -> None:
 def to_luma(image: Image.Image, path: Path | str = "image") -> Image.Image:
     """A loaded Pillow image of any mode as one of mode 'L'; ``path`` is for the message of :class:`ImageError`."""
     mode = image.mode
+    values = deep.other_integers(image)
+    if values is not None and mode == "L":
+        return Image.fromarray(to_8_bits(values))
     if mode in ("I", "F") or mode.startswith("I;"):
-        values = np.asarray(image)
+        values = np.asarray(image) if values is None else values
         clear = image.info.get("transparency")
         try:
             grey = to_8_bits(values)

@@ -31,6 +31,17 @@ def is_deep_colour(file: BinaryIO, image: Image.Image) -> bool:
     return image.format == "JPEG2000" and image.mode in ("RGB", "RGBA", "LA") and _bits_of_jpeg2000(file) > 8
 
 
+def other_integers(image: Image.Image) -> np.ndarray | None:
+    """Values of a loaded TIFF whose numbers Pillow takes for others, (H, W): unsigned ones of 32 bits, signed ones of 8; otherwise None."""
+    if image.format != "TIFF":
+        return None
+    bits, kind = image.tag_v2.get(258, (1,))[0], image.tag_v2.get(339, (1,))[0]
+    if image.mode == "I" and (bits, kind) == (32, 1):
+        return np.asarray(image).view(np.uint32)
+    # That Pillow inverts the bytes of a negative is right for signed ones too.
+    return np.asarray(image).view(np.int8) if image.mode == "L" and (bits, kind) == (8, 2) else None
+
+
 def is_dark(grey: Image.Image) -> bool:
     """Whether all but 0.1 % of the pixels of an image of mode 'L' leave the highest bit unused."""
     return sum(grey.histogram()[_DARK:]) <= grey.width * grey.height // 1000

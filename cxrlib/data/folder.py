@@ -131,7 +131,8 @@ def check(
     order = {str(file): number for number, file in enumerate(files.values())}
     problems.sort(key=lambda problem: (order.get(problem.file, len(order)), problem.line))
     clean = index.loc[sound, COLUMNS].reset_index(drop=True)
-    return Report(folder, clean, problems, _remarks(index, clean, listings), read)
+    remarks = _remarks(index, clean, listings) + (_copies(folder, clean) if decode else [])
+    return Report(folder, clean, problems, remarks, read)
 
 
 def _parse(file: Path) -> tuple[list[Row], list[Problem]]:
@@ -227,11 +228,32 @@ def _missing(row: Any, listings: dict[str, Listing]) -> str:
     if near and os.path.dirname(near[0]) == os.path.dirname(row.file):
         return f"{said}; there is {', '.join(near)}: rename it or correct the row"
     if near:
-        return f"{said}; there is {', '.join(near)}: write the name with its folder, or move the file"
+        way_out = "write the name with its folder" if "/" in near[0] else "names are relative to the folder of their split, so write it without one"
+        return f"{said}; there is {', '.join(near)}: {way_out}, or move the file"
     for split, listing in listings.items():
         if split != row.split and listing.find(row.file):
             return f"{said}; there is one in {listing.folder}: move the file or the row"
     return f"{said}; add the file or delete the row"
+
+
+def _copies(folder: Path, clean: pd.DataFrame) -> list[str]:
+    """A sentence about images that are the same file, byte for byte, under several names."""
+    place = clean["split"] + "/" + clean["file"]
+    sizes = [os.path.getsize(folder / name) for name in place]
+    twice = pd.Series(sizes, index=clean.index).duplicated(keep=False)
+    paths = {name: folder / name for name in place[twice]}
+    found = clean[twice].assign(place=place[twice], content=[checksums.digest(path) for path in paths.values()])
+    groups = [group for _, group in found.groupby("content", sort=False) if len(group) > 1]
+    sentences = []
+    for what, members in (
+        ("", groups),
+        (", in both splits", [group for group in groups if group["split"].nunique() > 1]),
+        (", under both classes", [group for group in groups if group["label"].nunique() > 1]),
+    ):
+        if members:
+            first = " and ".join(members[0]["place"][:2])
+            sentences.append(f"{len(members)} image(s) stand there several times, the same to the byte{what}, such as {first}")
+    return sentences
 
 
 def _remarks(index: pd.DataFrame, clean: pd.DataFrame, listings: dict[str, Listing]) -> list[str]:

@@ -17,7 +17,9 @@ SATURATED_SHARE = 0.001
 SMALL_NUMBERS = 32.0
 
 SMALLEST_SIDE = 16
+LETTERS_SHARE = 0.03  # of the pixels, at each end: letters on an empty picture
 FEWEST_LEVELS = 20  # what 12 bits leave of 8 where the upper half of 16 was kept is 16
+FEWEST_BESIDE_LETTERS = 5
 
 
 class ImageError(ValueError):
@@ -50,7 +52,8 @@ def to_8_bits(values: np.ndarray, picture: np.ndarray | None = None) -> np.ndarr
     by 255. Fractions in 0 ... 1 are multiplied by 255; of those that end a little above 1, or at some other small number
     (optical densities, attenuations), the brightest value becomes 255. With negative values there is no such convention, and minimum
     and brightest value (as above) become 0 and 255; a minimum that lies farther below all but 0.1 % of the pixels than
-    those reach is a dead pixel.
+    those reach is a dead pixel. A value far from all others that many pixels have, above (65535 over 12 bits) or below
+    (-9999), is a mark: burnt-in letters, or what stands for no value. It decides nothing.
 
     Args:
         values: integers or floats, any shape with at least one element.
@@ -64,7 +67,7 @@ def to_8_bits(values: np.ndarray, picture: np.ndarray | None = None) -> np.ndarr
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("it holds values that are not numbers or infinite; export the image again")
-    seen = values if picture is None else values[picture]
+    seen = _without_marks(values if picture is None else values[picture])
     darkest, brightest = float(seen.min()), _quantile(seen, 1 - SATURATED_SHARE)
     if darkest < 0:
         usual = _quantile(seen, SATURATED_SHARE)
@@ -77,6 +80,18 @@ def to_8_bits(values: np.ndarray, picture: np.ndarray | None = None) -> np.ndarr
         return np.zeros(values.shape, dtype=np.uint8)
     scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
+
+
+def _without_marks(values: np.ndarray) -> np.ndarray:
+    """The values but for a largest that is four times all others, and a smallest that lies four times their range below them."""
+    for mark, above in ((values.max(), True), (values.min(), False)):
+        others = values[values != mark]
+        if others.size == 0 or not SATURATED_SHARE < 1 - others.size / values.size < 0.5:
+            continue
+        low, high = float(others.min()), float(others.max())
+        if high > low and (float(mark) > 4 * high > 0 if above else low - float(mark) > 4 * (high - low)):
+            values = others
+    return values
 
 
 def _quantile(values: np.ndarray, share: float) -> float:
@@ -96,7 +111,8 @@ def refuse_flat(path: Path | str, grey: Image.Image) -> None:
         grey: of mode 'L'.
 
     Raises:
-        ImageError: if a side is shorter than 16 pixels, or all but 0.2 % of the pixels lie within 20 grey levels.
+        ImageError: if a side is shorter than 16 pixels, or all but 0.2 % of the pixels lie within 20 grey levels, or all but
+            6 % within 4, as of an empty picture with letters.
     """
     width, height = grey.size
     if min(height, width) < SMALLEST_SIDE:
@@ -108,6 +124,9 @@ def refuse_flat(path: Path | str, grey: Image.Image) -> None:
     if high - low < FEWEST_LEVELS:
         values = f"holds one grey value ({first})" if first == last else f"holds hardly more than one grey value ({low} ... {high} of 255)"
         raise ImageError(f"{path}: it {values} and no picture; export it again or remove its row")
+    low, high = (int(np.argmax(share > limit)) for limit in (LETTERS_SHARE, 1 - LETTERS_SHARE))
+    if high - low < FEWEST_BESIDE_LETTERS:
+        raise ImageError(f"{path}: it holds one grey value ({low}) with letters or marks and no picture; export it again or remove its row")
 
 
 def two_levels(path: Path | str, values: np.ndarray) -> np.ndarray:

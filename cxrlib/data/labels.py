@@ -8,6 +8,7 @@ that nobody sees (byte-order marks, zero-width spaces) are taken away first: wit
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
@@ -27,6 +28,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD = re.compile(r"""["“”„«»][^"“”„«»]*["“”«»](?=\s|$)|'[^']*'(?=\s|$)|[‘‚][^‘‚’]*[‘’](?=\s|$)|\S+""")
 _IN_QUOTES = re.compile(r"""(["“”„«»]+)([^"“”„«»]*)(["“”«»]+)|('+)([^']*)('+)|([‘‚]+)([^‘‚’]*)([‘’]+)""")
 _NUMBERED = re.compile(r"[#(\[]?(\d{1,12})(?:[.:,;|)\]]*\s+|[,;|)\]]+)(.+)")
+_LINE_ENDS = re.compile("[\n\x85\u2028\u2029]")
+_FILE = re.compile(r".+\.[A-Za-z]\w{1,4}")
+_SHORTENED = re.compile(r"\d([.,]\d+)?E\+\d+")
+NOBODY = frozenset(("nan", "none", "null", "nil", "na", "n/a", "#n/a", "n.a.", "<na>", "nat", "unknown", "missing", "-", "--", "?"))
+"""What stands in a table where there is no value, in small letters; as a patient id it would make one patient of many."""
 _CLASSES = "'cxr data adopt' makes two classes of three"
 
 
@@ -127,7 +133,7 @@ def parse_labels(file: Path) -> tuple[list[Row], list[Problem]]:
     file = Path(file)
     rows: list[Row] = []
     problems: list[Problem] = []
-    for line, text in enumerate(read_text(file).split("\n"), start=1):
+    for line, text in enumerate(_LINE_ENDS.split(read_text(file)), start=1):
         if not text.strip():
             continue
         parsed = _parse_line(line, text)
@@ -188,6 +194,8 @@ def read_text(file: Path) -> str:
         raise LabelError(f"{file}: cannot be read ({error.strerror}); give an existing label file") from None
     except UnicodeDecodeError as error:
         raise LabelError(f"{file}: byte {error.start} is not UTF-8; save the label file as UTF-8 text") from None
+    if text.count("\0") > len(text) // 4:
+        raise LabelError(f"{file}: every other byte is zero, as in UTF-16; save the label file as UTF-8 text")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -241,6 +249,13 @@ def _parse_fields(line: int, fields: list[str], words: str | None = None) -> Row
     for value, what in ((patient_id, "patient id"), (str(PurePosixPath(name)).strip("."), "file name"), (source, "source")):
         if not value:
             return "wrong field count", f"no {what} in {shortened(text)!r}; write 'patientid filename class source'"
+    if patient_id.casefold() in NOBODY:
+        return "spoilt patient id", f"'{patient_id}' stands for no patient, and all rows with it would count as one; write the id of the patient"
+    if _SHORTENED.fullmatch(patient_id):
+        return "spoilt patient id", f"'{patient_id}' is a number as spreadsheets shorten it, so patients may have become one; save the ids as text"
+    id_words = patient_id.split()
+    if any(word in LABELS and _FILE.fullmatch(before) for before, word in itertools.pairwise(id_words)):
+        return "wrong field count", f"two rows in one line, '{shortened(text)}'; begin each row on a line of its own"
     return Row(line, patient_id, str(PurePosixPath(name)), label, source, words or f"{patient_id} {name}")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxrlib.data.labels import LABELS, Problem
+from cxrlib.markup import visible
 
 FIRST = 10  # problems of a kind that are listed unless all are asked for
 
@@ -17,6 +18,7 @@ FIRST = 10  # problems of a kind that are listed unless all are asked for
 MEND: dict[str, str] = {
     "wrong field count": "each row reads 'patientid filename class source', separated by blanks; of CSV or Excel, 'cxr data adopt' makes such files",
     "unknown class": "write 'positive' or 'negative'; of other classes, 'cxr data adopt' makes these two",
+    "spoilt patient id": "take the ids from the source of the table once more, as text; images without a patient are left out",
     "path leaves the folder": "images lie below the folder of their split; write their names relative to it, and no links that lead out",
     "repeated file name": "one row for each image; delete the others",
     "patient in both splits": "all images of a patient belong in one split; delete the rows of one, best those of training",
@@ -78,12 +80,12 @@ class Report:
         for kind, members in sorted(by_kind.items(), key=lambda entry: -len(entry[1])):
             lines.append(f"\n{kind}: {len(members)}")
             shown = members if everything else members[:FIRST]
-            lines += [f"  {problem.place}: {problem.message}" for problem in shown]
+            lines += [f"  {visible(problem.place)}: {visible(problem.message)}" for problem in shown]
             if len(shown) < len(members):
                 lines.append(f"  ... and {len(members) - len(shown)} more; --all lists them")
             if kind in MEND:
                 lines.append(f"  to mend: {MEND[kind]}")
-        lines += [f"{'' if number else chr(10)}remark: {remark}" for number, remark in enumerate(self.remarks)]
+        lines += [f"{'' if number else chr(10)}remark: {visible(remark)}" for number, remark in enumerate(self.remarks)]
         return "\n".join(lines)
 
     def _headline(self) -> str:

@@ -168,6 +168,7 @@ ROWS = [
     IMAGE("it is white", content(encoded("PNG", np.full((64, 64), 255, np.uint8))), (*BAD, "one grey value (255)", "export it again or remove its row")),
     IMAGE("it is black", content(encoded("PNG", np.zeros((64, 64), np.uint8))), (*BAD, "one grey value (0)")),
     IMAGE("it is white with one dark pixel", content(encoded("PNG", np.where(np.arange(4096).reshape(64, 64) == 9, 0, 255).astype(np.uint8))), (*BAD, "hardly more than one grey value")),
+    IMAGE("it is black with a label", content(encoded("PNG", np.where(np.arange(4096).reshape(64, 64) < 100, 255, 3).astype(np.uint8))), (*BAD, "one grey value (3) with letters or marks", "export it again or remove its row")),
     IMAGE("it is a black JPEG", content(encoded("JPEG", np.zeros((64, 64), np.uint8))), (*BAD, "one grey value (0)")),
     IMAGE("it holds four grey levels", content(encoded("PNG", NOISE // 64)), (*BAD, "hardly more than one grey value (0 ... 3 of 255)")),
     IMAGE("it is one pixel", content(encoded("PNG", NOISE[:1, :1])), (*BAD, "1 x 1 pixels", "at least 16 on each side")),

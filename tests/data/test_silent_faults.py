@@ -189,3 +189,32 @@ def test_a_million_rows_without_images_take_neither_minutes_nor_gigabytes(tmp_pa
     assert time.process_time() - start < 40
     assert report.left_out == {"missing image": 200_001}
     assert len(report.text().splitlines()) < 40
+
+
+@pytest.mark.parametrize(
+    ("field", "read"),
+    [
+        ("""'evil'--"evil\"""", """'evil'--"evil\""""), ("O'Brien's", "O'Brien's"), ("'80s", "'80s"), ('5"', '5"'), ("“a", "“a"),
+        ('"a b"', "a b"), ("'a b'", "a b"), ("„a“", "a"), ("‚a’", "a"), ("»a«", "a"), ("«a»", "a"), ('""a""', "a"), ("\"'a'\"", "a"),
+    ],
+)  # fmt: skip
+def test_a_quote_without_a_partner_is_text(tmp_path, field, read):
+    (tmp_path / "train.txt").write_text(f"p1 a.png positive {field}\np2 b.png negative s\n", encoding="utf-8")
+    assert read_labels(tmp_path / "train.txt")["source"].tolist() == [read, "s"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x85", "\u2028", "\u2029"])
+def test_every_line_end_ends_a_row(tmp_path, end):
+    (tmp_path / "train.txt").write_bytes(end.join(["p1 a.png positive s", "p2 b.png negative s", "p3 c.png negative s"]).encode())
+    assert read_labels(tmp_path / "train.txt")["patient_id"].tolist() == ["p1", "p2", "p3"]
+
+
+def test_the_same_file_under_two_names_is_a_remark(tmp_path):
+    folder = write_folder(tmp_path / "set", train=4, test=2, size=32)
+    (folder / "train" / "z.png").write_bytes((folder / "test" / "test-negative-0.png").read_bytes())
+    with (folder / "train.txt").open("a") as file:
+        file.write("other z.png positive made\n")
+    remarks = check(folder).remarks
+    for what in ("", ", in both splits", ", under both classes"):
+        assert f"1 image(s) stand there several times, the same to the byte{what}, such as train/z.png and test/test-negative-0.png" in remarks
+    assert not [remark for remark in check(write_folder(tmp_path / "sound")).remarks if "byte" in remark]

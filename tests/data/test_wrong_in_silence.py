@@ -65,6 +65,16 @@ def test_a_tiff_whose_zero_is_white_is_inverted(tmp_path, kind, order):
     assert likeness(tmp_path / "b.tif") > 0.99
 
 
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(("kind", "low", "high"), [("u4", 0, 2**32 - 1), ("u4", 2**30, 2**32 - 9), ("i1", -128, 127), ("i1", -50, 90), ("i4", -(2**31), 2**31 - 1)])
+def test_large_and_signed_numbers_do_not_wrap(tmp_path, kind, low, high, compression, photometric):
+    picture = CHEST if photometric == "minisblack" else 1 - CHEST
+    values = np.rint(low + picture * (high - low)).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric, compression=compression)
+    assert likeness(tmp_path / "a.tif") > 0.99
+
+
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("shape", ["INVERSE", "IDENTITY", None])
 @pytest.mark.parametrize("window", [{}, {"WindowCenter": "2048", "WindowWidth": "4096"}])
@@ -94,6 +104,16 @@ def test_dicom_is_inverted_once(tmp_path, photometric, shape, window):
 def test_float_pictures_are_not_black(tmp_path, values):
     Image.fromarray(values().astype(np.float32)).save(tmp_path / "a.tif")
     assert likeness(tmp_path / "a.tif") > 0.99
+
+
+@pytest.mark.parametrize(("values", "mark"), [(DEEP, 65535), (DEEP // 4, 65535), (CHEST.astype("f4"), -9999), (CHEST.astype("f4"), -1e30), (CHEST.astype("f4"), 65535), (DEEP.astype("i4") - 1024, -(2**31))])
+@pytest.mark.parametrize("share", [0.002, 0.05, 0.4])
+def test_what_stands_for_no_value_decides_nothing(tmp_path, values, mark, share):
+    """A value far from all others that many pixels have: letters, or the frame of a detector."""
+    marked = np.arange(values.size).reshape(values.shape) >= (1 - share) * values.size
+    tifffile.imwrite(tmp_path / "a.tif", np.where(marked, mark, values).astype(values.dtype))
+    assert likeness(tmp_path / "a.tif", where=~marked) > 0.99
+    assert set(decode_image(tmp_path / "a.tif")[marked]) == {255 if mark > 0 else 0}
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -272,6 +292,15 @@ def test_one_grey_value_is_refused(tmp_path, values, look):
     Image.fromarray(values.astype(np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="a.png: it holds (hardly more than )?one grey value"):
         look(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("ground", "letters"), [(0, 255), (100, 255), (255, 0)])
+def test_letters_on_an_empty_picture_are_no_picture(tmp_path, ground, letters):
+    values = np.full((H, W), ground, np.uint8)
+    values[4:12, 4:30] = letters
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=f"holds one grey value .{ground}. with letters or marks and no picture"):
+        decode_xray(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (15, 300)])
