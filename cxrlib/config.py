@@ -68,6 +68,16 @@ def _as_text(value: Any, annotation: Any) -> Any:
     return getattr(value, "written", value)
 
 
+def _refuse_slips(name: str, value: Any, annotation: Any) -> None:
+    """Raise for true or false where a number is wanted, which Python takes for 1 or 0, and for an empty path, which it takes for here."""
+    wanted = _types(annotation)
+    for each in value if isinstance(value, (list, tuple)) else (value,):
+        if isinstance(each, bool) and wanted & {int, float} and bool not in wanted:
+            raise ValueError(f"parameter '{name}' = {each}: give a number, not true or false")
+        if isinstance(each, str) and not each.strip() and Path in wanted:
+            raise ValueError(f"parameter '{name}' is empty; name a file or folder ('.' for this one), or null for none")
+
+
 def _types(annotation: Any) -> set[Any]:
     """The plain types inside an annotation."""
     arguments = typing.get_args(annotation)
@@ -86,7 +96,7 @@ CENTRE_SHARE = 0.7071  # a square of this side covers half of the image, so cent
 class Parameters(BaseModel):
     """What every notebook takes: where the data are and how to work, none of which changes a result."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
     DECIDED: ClassVar[dict[str, str]] = {}
     """Fields that a study has from its base class and sets itself, each with what decides it."""
 
@@ -99,10 +109,13 @@ class Parameters(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _texts_as_written(cls, values: Any) -> Any:
-        """Numbers become the texts as which they were written where a text is wanted; ``~`` becomes the home folder."""
+        """Numbers become the texts as which they were written where a text is wanted; ``~`` becomes the home folder; slips are refused."""
         if not isinstance(values, dict):
             return values
         fields = cls.model_fields
+        for name, value in values.items():
+            if name in fields:
+                _refuse_slips(name, value, fields[name].annotation)
         return {name: _as_text(value, fields[name].annotation) if name in fields else value for name, value in values.items()}
 
     @model_validator(mode="after")
@@ -180,7 +193,7 @@ class Training(Parameters):
     eval_every: int = Field(100, ge=1, description="steps between evaluations (Figure 5)")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu"] = "auto"
-    threads: int | None = Field(None, ge=1, description="CPU threads of a run; default all cores over the runs at a time")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of a run; default all cores over the runs at a time")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints of an unfinished run")
     tracker: Literal["off", "tensorboard"] = Field("off", description="curves to STORE/tensorboard while a run trains")
 
@@ -204,6 +217,14 @@ class OneSetting(Training):
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         _check_resolution((self.resize, self.crop))
+        return self
+
+    @model_validator(mode="after")
+    def _mixup_is_possible(self) -> Self:
+        if self.mixup == "beta" and self.mixup_value <= 0:
+            raise ValueError(f"mixup_value {self.mixup_value:g} is not positive, as alpha of Beta(alpha, alpha) must be; for no mixup, mixup: off")
+        if self.mixup == "fixed" and self.mixup_value > 1:
+            raise ValueError(f"mixup_value {self.mixup_value:g} is more than 1, and is the weight of an image; give one from 0 to 1")
         return self
 
 

@@ -40,15 +40,18 @@ def settings(texts: list[str] | None) -> dict[str, Any]:
     """``NAME=VALUE`` texts as a dictionary, the values read as YAML.
 
     Raises:
-        ValueError: with the text that is not of that form.
+        ValueError: with the text that is not of that form, or names what another did.
     """
     values = {}
     for text in texts or []:
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise ValueError(f"'{text}' is not NAME=VALUE, such as -p resize=64")
+        name = name.strip()
+        if name in values:
+            raise ValueError(f"'{text}': '{name}' is given twice; keep one")
         try:
-            values[name.strip()] = read_value(value)
+            values[name] = read_value(value)
         except ValueError as error:
             raise ValueError(f"'{text}': the value is not YAML ({error}); lists look like [1, 2]") from None
     return values

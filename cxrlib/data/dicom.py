@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cxrlib.data.dicom_header import Header, number, read_dataset, read_header
-from cxrlib.data.grey import ImageError, bits_in_use, to_8_bits
+from cxrlib.data.grey import FEWEST_LEVELS, ImageError, bits_in_use, to_8_bits
 from cxrlib.data.jpeg import refuse_damaged_jpeg
 
 
@@ -189,6 +189,9 @@ def _presented(path: Path, values: np.ndarray, dataset: Any, header: Header, pic
     seen = (grey, values) if picture is None else (grey[picture], values[picture])
     if reason and np.ptp(seen[0]) == 0 and np.ptp(seen[1]) > 0:
         raise ImageError(f"{path}: {reason} leaves one grey value of the picture; export it again without, or as PNG")
+    levels = np.count_nonzero(np.bincount(seen[0].ravel(), minlength=256)) if reason else 256
+    if levels < FEWEST_LEVELS and np.ptp(seen[1]) > 4 * FEWEST_LEVELS:
+        raise ImageError(f"{path}: {reason} leaves {levels} grey values of the picture; export it again without, or as PNG")
     if dataset.get("PresentationLUTSequence"):  # its output is brightness, whatever the polarity of the pixels
         last = (int(dataset.PresentationLUTSequence[0].LUTDescriptor[0]) or 2**16) - 1
         return _to_bytes(_as_fractions(look_up(np.rint(grey / 255 * last), dataset, "PresentationLUTSequence", False)))

@@ -139,6 +139,8 @@ ROWS = [
     DICOM("WindowCenter is NaN", fields(WindowCenter="5", WindowWidth="9", change=raw(b"\x28\0\x50\x10", b"DS", b"NaN ")), (*BAD, "WindowCenter, 'NaN'", NUMBER)),
     DICOM("WindowWidth is text", fields(WindowCenter="5", WindowWidth="9", change=raw(b"\x28\0\x51\x10", b"DS", b"wide")), (*BAD, "WindowWidth, 'wide'", NUMBER)),
     DICOM("its window lies beside its values", fields(WindowCenter="90000", WindowWidth="10"), (*BAD, "its window (centre 90000, width 10)", "one grey value")),
+    DICOM("its first window is one grey value wide", fields(WindowCenter=["2000", "2048"], WindowWidth=["1", "4096"]), (*BAD, "its window (centre 2000, width 1) leaves 2 grey values", "export it again without, or as PNG")),
+    DICOM("its VOI table is a staircase", fields(VOILUTSequence=[table(np.arange(4096) // 512 * 8000)]), (*BAD, "its VOI table leaves 8 grey values")),
     DICOM("its window is of an unknown kind", fields(WindowCenter="2000", WindowWidth="100", VOILUTFunction="CUBIC"), (*BAD, "'CUBIC' is unknown", "export it as PNG")),
     DICOM("its VOI table makes all pixels equal", fields(VOILUTSequence=[table(np.full(4096, 7))]), (*BAD, "its VOI table leaves one grey value")),
     DICOM("its VOI table is shorter than it says", fields(VOILUTSequence=[table(np.arange(100), 4096)]), (*BAD, "4096 entries and holds")),
