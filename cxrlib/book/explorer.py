@@ -144,6 +144,7 @@ class ExplorerDirective(SphinxDirective):
         root = Path(self.env.srcdir).parent
         runs = committed.read(root / "results" / "quarter.parquet", "quarter")
         records = runs.of(committed.PERFORMANCE)
+        self.env.metadata[self.env.docname]["cxr_charts"] = "yes"
         fallback = nodes.container("", classes=["cxr-explorer-fallback"])
         self.state.nested_parse(self.content, self.content_offset, fallback)
         if not records:
@@ -198,7 +199,7 @@ def frames_of(notebook: Path) -> list[dict[str, Any]]:
 
 def write_script(app: Sphinx, error: Exception | None) -> None:
     """The script that draws charts, without the addresses that it names but never asks."""
-    if error is not None or app.builder.format != "html" or not (Path(app.outdir) / "explorer.html").is_file():
+    if error is not None or app.builder.format != "html" or not any("cxr_charts" in about or "cxr_widgets" in about for about in app.env.metadata.values()):
         return
     import vl_convert
 

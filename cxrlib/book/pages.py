@@ -40,7 +40,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from cxrlib import DISCLAIMER
-from cxrlib.book import access, exercises, explorer, figures, quizzes, verdict_tables
+from cxrlib.book import access, exercises, explorer, figures, quizzes, verdict_tables, widgets
 from cxrlib.book.notebooks import LIBRARY, minutes, package_versions
 from cxrlib.markup import html_text
 
@@ -334,6 +334,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     explorer.setup(app)
     exercises.setup(app)
     quizzes.setup(app)
+    widgets.setup(app)
     app.add_role("cxr", SourceRole())
     app.add_role("paper", PaperRole())
     app.add_directive("cxr-table", TableDirective)

@@ -83,6 +83,20 @@ def test_the_explorer_moves_by_keyboard_and_its_numbers_are_right():
         assert first["src"] != second["src"] and first["width"] > 100 and first["alt"].startswith("Truly ")
 
 
+@pytest.mark.browser
+@in_browser
+def test_widgets_move_by_keyboard_and_say_right_numbers():
+    (answer,) = node("widgets.mjs", str(BOOK), "primer.html")
+    assert answer["errors"] == [] and len(answer["widgets"]) == 4
+    for name, widget in answer["widgets"].items():
+        assert widget["drawn"] and len(set(widget["said"])) == len(widget["said"]) > 1, name
+    for said in answer["widgets"]["cxr-widget-prevalence"]["said"][:2]:
+        ppv, prevalence = (float(number) / 100 for number in re.findall(r"([\d.]+) %", said))
+        assert ppv == pytest.approx(0.9 * prevalence / (0.9 * prevalence + 0.1 * (1 - prevalence)), abs=0.002)
+    assert "0.325" in answer["widgets"]["cxr-widget-mixup"]["said"][0]
+    assert "at steps 1500, 3000 and 4500" in answer["widgets"]["cxr-widget-schedule"]["said"][0]
+
+
 def test_the_text_of_a_page_for_the_search():
     body = '<section id="a"><h1>One &amp; <em>two</em></h1><script>evil()</script><p>x  < y</p><svg><text>no</text></svg></section>'
     assert searchable(body) == '<div role="main"><section id="a"><h1>One &amp; two</h1>x &lt; y</section></div>'
