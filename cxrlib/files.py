@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and so that the same content is the same bytes."""
+"""Writing files so that a reader never sees half of one, that two do not write at once, and that the same content is the same bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,47 @@ def written_beside(path: Path) -> Iterator[Path]:
         raise
 
 
+def lock_file(path: Path) -> Path:
+    """Where the lock of a file or folder lies: ``.NAME.lock`` beside it."""
+    return path.parent / f".{path.name}.lock"
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a file or folder, which need not be there, so that of several processes one works on it.
+
+    The lock goes when this process ends, however it ends; its file (:func:`lock_file`) stays.
+
+    Args:
+        wait: until the lock is free, which a line on stderr tells; otherwise the block runs at once, and is told whether it
+            has the lock.
+
+    Yields:
+        Whether the lock is held; always True if ``wait``.
+
+    Raises:
+        OSError: naming the folder, if it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    lock = FileLock(lock_file(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if wait:
+                print(f"another process is working on {path}; waiting for it", file=sys.stderr, flush=True)
+                lock.acquire()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path.parent} ({error.strerror}); free space or choose another folder") from None
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
+
+
 def check_unpacked(table: Any, size: int) -> None:
     """ValueError if a Parquet file claims to unpack to more than files of its size do: a few kilobytes may hold gigabytes.
 
@@ -69,18 +111,33 @@ def unpacked_limit(size: int) -> int:
     return max(64 * 2**20, 200 * size)
 
 
-def seal(text: str) -> bytes:
-    """A text behind its own SHA-256, for a file that must not be used if it is damaged."""
-    content = text.encode()
-    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+def text_digest(text: str) -> str:
+    """SHA-256 of a text in UTF-8, as hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def unseal(content: bytes) -> str:
-    """The text of :func:`seal`; ValueError if the content is anything else."""
-    digest, separator, text = content.partition(b"\n")
-    if not separator or hashlib.sha256(text).hexdigest().encode() != digest:
+def seal(text: str, name: str) -> str:
+    """A text beside its own SHA-256, for a file that must not be used if it is damaged: JSON with ``sha256`` and ``name``."""
+    return json.dumps({"sha256": text_digest(text), name: text})
+
+
+def unseal(content: bytes, name: str) -> str:
+    """The text that :func:`seal` put under ``name``.
+
+    Raises:
+        ValueError: with the reason, if the content is anything else or is damaged.
+    """
+    digest, line, rest = content.partition(b"\n")
+    if line and digest == hashlib.sha256(rest).hexdigest().encode():
+        return rest.decode()  # as earlier versions of cxrlib sealed what they remember
+    try:
+        envelope = json.loads(content)
+        text, digest = envelope[name], envelope["sha256"]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it is no {name}: {type(error).__name__}") from None
+    if not isinstance(text, str) or text_digest(text) != digest:
         raise ValueError("its checksum differs")
-    return text.decode()
+    return text
 
 
 def safetensors_bytes(tensors: dict, metadata: dict[str, str]) -> bytes:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from cxrlib.experiment import record as records
 from cxrlib.experiment import store
 from cxrlib.experiment.garbage import garbage
+from cxrlib.files import text_digest
 from cxrlib.weights import bit
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import WeightsError
@@ -106,7 +107,7 @@ def read_as_record(content: bytes, key: str) -> records.Record | None:
 
 
 def envelope(body: str) -> bytes:
-    return json.dumps({"sha256": records._sha256(body), "record": body}).encode()
+    return json.dumps({"sha256": text_digest(body), "record": body}).encode()
 
 
 def check_damaged_record(how) -> None:

@@ -22,7 +22,7 @@ from cxrlib.book.chapters import ENDS_WITH_PARENT, Chapter, execute_all, sweep
 from cxrlib.book.exercises import STUDENT, student_copy
 from cxrlib.book.notebooks import LIBRARY, BookError, folder_state, minutes, package_versions
 from cxrlib.book.offline import external_requests
-from cxrlib.files import atomic_write, file_digest
+from cxrlib.files import atomic_write, file_digest, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,8 +241,6 @@ def build(
     Raises:
         BookError: with a sentence for the user. ``cxrlib.config.ParameterError`` for a faulty profile.
     """
-    from filelock import FileLock
-
     from cxrlib.study.parameters import STUDIES, Profile
 
     root = (root or Path.cwd()).resolve()
@@ -252,9 +250,7 @@ def build(
     if external is not None:
         _check_external(external, root)
     stages = _Stages()
-    lock = root / ".cache" / "book" / "lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with _waiting(FileLock(lock)):
+    with locked(root / ".cache" / "book"):
         with stages.stage("data"):
             folder, states = _prepare_data(profile, data, root)
         about = {"profile": profile, "data": "phantoms" if data is None else (root / folder).resolve().name}
@@ -289,19 +285,3 @@ def build(
                 print("  nothing changed")
     print(f"\nTime\n{stages.table()}\n\nOpen {pages / 'index.html'}")
     return pages / "index.html"
-
-
-@contextmanager
-def _waiting(lock) -> Iterator[None]:
-    """Hold the lock of the checkout; say so if another build has it."""
-    from filelock import Timeout
-
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        print("another build is running in this checkout; waiting for it …", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

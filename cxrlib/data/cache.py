@@ -19,18 +19,16 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from cxrlib import PROTOCOL_VERSION
 from cxrlib.data.decode import ImageError, squared
-from cxrlib.files import atomic_write
+from cxrlib.files import atomic_write, locked
 from cxrlib.processes import run_tasks, usable_cores
 
 if TYPE_CHECKING:
@@ -96,8 +94,7 @@ class ImageCache:
         shape = (len(index), size, size)
         images = _open_sound(path, shape)
         if images is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(path, progress):
+            with locked(path):
                 images = _open_sound(path, shape, tell=True)
                 if images is None:
                     expected = None if contents is None else [contents[name] for name in index["split"] + "/" + index["file"]]
@@ -171,21 +168,6 @@ def _paths(index: pd.DataFrame, folder: Path | str) -> list[str]:
     from cxrlib.data.labels import image_path
 
     return [str(image_path(folder, row)) for row in index[["file", "split"]].itertuples(index=False)]
-
-
-@contextmanager
-def _lock(path: Path, progress: bool) -> Iterator[None]:
-    lock = FileLock(f"{path}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if progress:
-            print(f"another process is building {path.name}; waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _build(paths: list[str], expected: list[str] | None, size: int, path: Path, workers: int, progress: bool) -> None:

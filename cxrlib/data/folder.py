@@ -106,6 +106,8 @@ def check(
         DataError: if there are no label files to check.
     """
     folder = expanded(folder)
+    if labels is not None:
+        labels = {split: expanded(file) for split, file in labels.items()} if isinstance(labels, Mapping) else expanded(labels)
     files = find_label_files(folder, labels, splits)
     listings = {split: Listing(folder / split) for split in files}
     problems: list[Problem] = []

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cxrlib.data.labels import DataError, Problem
-from cxrlib.parameter_files import expanded
 
 PICTURES = (".png", ".jpg", ".jpeg", ".dcm", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
 TABLES = (".csv", ".tsv", ".xlsx", ".xls")
 _LOOKED_AT = 2000  # folder entries that are looked at to recognise a layout
 
 
-def find_label_files(folder: Path, labels: Path | str | Mapping[str, Path | str] | None, splits: tuple[str, ...]) -> dict[str, Path]:
+def find_label_files(folder: Path, labels: Path | Mapping[str, Path] | None, splits: tuple[str, ...]) -> dict[str, Path]:
     """The label file of each split, in the order of ``splits``.
 
     Args:
@@ -33,8 +32,8 @@ def find_label_files(folder: Path, labels: Path | str | Mapping[str, Path | str]
         if set(labels) != set(splits):
             wanted = " and ".join(f"'{split}'" for split in splits)
             raise DataError(f"labels name the splits {sorted(labels)}; give one file each for {wanted}")
-        return {split: expanded(labels[split]) for split in splits}
-    where = expanded(labels) if labels is not None else folder
+        return {split: labels[split] for split in splits}
+    where = folder if labels is None else labels
     if not where.is_dir():
         wanted = " and ".join(f"{split}*.txt" for split in splits)
         raise DataError(f"{where}: there is no such folder; give a folder with {wanted}")

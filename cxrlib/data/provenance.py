@@ -93,14 +93,14 @@ def digests(paths: Mapping[str, Path], folder: Path | str, cache_folder: Path | 
     with ThreadPoolExecutor() as pool:
         entries = list(pool.map(content, paths.items()))
     if memory_file is not None and any(known.get(name) != entry for name, entry in entries):
-        atomic_write(memory_file, seal(json.dumps(known | dict(entries))))
+        atomic_write(memory_file, seal(json.dumps(known | dict(entries)), "contents"))
     return {name: entry[3] for name, entry in entries}
 
 
 def _read_memory(file: Path | None) -> dict[str, list]:
     """Remembered digests; nothing if the file is absent or damaged, since they can be computed again."""
     try:
-        known = json.loads(unseal(file.read_bytes())) if file is not None else {}
+        known = json.loads(unseal(file.read_bytes(), "contents")) if file is not None else {}
     except (OSError, ValueError, RecursionError):
         return {}
     sound = isinstance(known, dict) and all(isinstance(entry, list) and len(entry) == 4 for entry in known.values())

@@ -8,7 +8,6 @@ behind them: scores of others are computed again, or, without weights, taken wit
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -23,9 +22,8 @@ from cxrlib.data.cache import decoders
 from cxrlib.data.dataset import Dataset, read_dataset
 from cxrlib.data.folder import SPLITS
 from cxrlib.data.labels import DataError
-from cxrlib.experiment.one_run import run_lock
 from cxrlib.experiment.record import Record, load_model
-from cxrlib.files import atomic_write
+from cxrlib.files import atomic_write, locked, seal, unseal
 from cxrlib.weights.source import WeightsError
 
 SPLIT = "test"
@@ -81,7 +79,7 @@ def scores(record: Record, store: Path | str, dataset: Dataset, cache: Path | st
     path = scores_file(record, store, dataset)
     table = kept_scores(path, record)
     if table is None or not _of_today(table):
-        with run_lock(Path(store), record.key):  # 'cxr runs gc' lets a held run alone
+        with locked(Path(store) / record.key):  # 'cxr runs gc' lets a held run alone
             table = kept_scores(path, record)
             if table is None or not _of_today(table):
                 try:
@@ -117,10 +115,7 @@ def kept_scores(path: Path, record: Record) -> pd.DataFrame | None:
     ``attrs['decoders']`` says what decoded the images; None of scores of an older cxrlib, which do not name it.
     """
     try:
-        envelope = json.loads(path.read_text(encoding="utf-8"))
-        if _digest(envelope["scores"]) != envelope["sha256"]:
-            return None
-        content = json.loads(envelope["scores"])
+        content = json.loads(unseal(path.read_bytes(), "scores"))
         if content["weights_sha256"] != record.weights_sha256 or content["fingerprint"][:20] != path.stem.removeprefix("external-"):
             return None
         table = pd.DataFrame(content["images"], columns=COLUMNS).astype(TYPES)
@@ -128,10 +123,6 @@ def kept_scores(path: Path, record: Record) -> pd.DataFrame | None:
         return table
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _computed(record: Record, store: Path, dataset: Dataset, cache: Path) -> pd.DataFrame:
@@ -153,7 +144,7 @@ def _computed(record: Record, store: Path, dataset: Dataset, cache: Path) -> pd.
 def _keep(table: pd.DataFrame, path: Path, record: Record, dataset: Dataset) -> None:
     about = {"fingerprint": dataset.fingerprint, "name": dataset.folder.resolve().name, "weights_sha256": record.weights_sha256, "decoders": decoders()}
     body = json.dumps(about | {"images": table.to_dict("list")})
-    atomic_write(path, json.dumps({"sha256": _digest(body), "scores": body}))
+    atomic_write(path, seal(body, "scores"))
 
 
 def overlap(dataset: Dataset, external: Dataset, cache: Path | str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cxrlib.experiment.external import is_scores, kept_scores
 from cxrlib.experiment.record import KEY, OtherVersionError, read
 from cxrlib.experiment.store import held
+from cxrlib.files import lock_file
 
 UNHELD = "lock that nobody holds"
 
@@ -97,7 +98,7 @@ def garbage(
                 busy.append(key)
                 continue
             items = _garbage_of(store, key, weights, unfinished, days)
-            lock = store / f".{key}.lock"
+            lock = lock_file(store / key)
             if delete:
                 for item in items:
                     item.path.rmdir() if item.path.is_dir() else item.path.unlink(missing_ok=True)

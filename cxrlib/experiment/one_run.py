@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 from cxrlib import PROTOCOL_VERSION
 from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig, is_classical
 from cxrlib.data import views
 from cxrlib.data.dataset import Dataset, read_dataset
 from cxrlib.data.splits import few_shot
-from cxrlib.experiment.record import OtherVersionError, Record, code_version, content_key, load, read, record_file
+from cxrlib.experiment.record import Record, check_place, code_version, content_key, recorded
 from cxrlib.experiment.record import save as save_record
-from cxrlib.files import safetensors_bytes
+from cxrlib.files import locked, safetensors_bytes
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import Initialisation, to_metadata
 
@@ -48,24 +46,21 @@ def open_dataset(parameters: Parameters, strict: bool = False) -> Dataset:
     return read_dataset(parameters.data, parameters.labels, parameters.cache, strict or parameters.strict)
 
 
-def run_key(config: RunConfig, fingerprint: str, weights_sha256: str | None, normalisation: dict[str, Any] | None = None) -> str:
-    """20 hexadecimal digits that name a run."""
-    return content_key(config.identity(), fingerprint, weights_sha256, normalisation=normalisation)
-
-
 @dataclass(frozen=True)
 class Resolved:
     """A config with all that it names, found once and handed down.
 
     Attributes:
         fingerprint: of the data that the run sees, see :func:`cxrlib.data.views.data_fingerprint`.
-        key: of the run.
+        identity: the fields of the config that decide the numbers.
+        key: of the run, see :func:`cxrlib.experiment.record.content_key`.
     """
 
     config: RunConfig
     dataset: Dataset
-    initialisation: Initialisation
     fingerprint: str
+    identity: dict[str, Any]
+    initialisation: Initialisation
     key: str
 
 
@@ -76,29 +71,17 @@ def resolve(config: RunConfig) -> Resolved:
         ParameterError, WeightsError, DataError: saying what to change.
     """
     dataset = open_dataset(config)
-    initialisation = resolve_initialisation(config.init, seed=config.seed)
     fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
-    key = run_key(config, fingerprint, initialisation.sha256, initialisation.normalisation())
-    return Resolved(config, dataset, initialisation, fingerprint, key)
+    identity = config.identity()
+    initialisation = resolve_initialisation(config.init, seed=config.seed)
+    normalisation = initialisation.normalisation()
+    key = content_key(identity, fingerprint, initialisation.sha256, normalisation=normalisation)
+    return Resolved(config, dataset, fingerprint, identity, initialisation, key)
 
 
 def key_of(config: RunConfig) -> str:
     """The key of a run, from its data and weights as they are here."""
     return resolve(config).key
-
-
-def recorded(config: RunConfig, key: str, weights: bool = False, initialisation: Initialisation | None = None) -> Record | None:
-    """The record of a run, as :func:`cxrlib.experiment.record.load`; None too if it was made with another mean or std.
-
-    Records of older versions are: a file of weights had one key as ``timm:TAG`` and by its path.
-    """
-    record = load(config.store, key, weights)
-    if record is not None and record.initialisation.get("sha256") is not None:
-        wanted = initialisation or resolve_initialisation(config.init, download=False, seed=config.seed)
-        values = json.loads(json.dumps([wanted.mean, wanted.std]))
-        if values != [record.initialisation["mean"], record.initialisation["std"]]:
-            return None
-    return record
 
 
 def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool = False, on_step: Callable[[int], None] | None = None) -> Record:
@@ -117,100 +100,75 @@ def run(config: RunConfig | dict[str, Any], progress: bool = True, weights: bool
         ParameterError, WeightsError, NonFiniteLossError, cxrlib.data.folder errors: saying what to change.
         OSError: if the store cannot be written.
     """
-    config = config if isinstance(config, RunConfig) else RunConfig.parse(config)
-    resolved = resolve(config)
-    key = resolved.key
+    resolved = resolve(config if isinstance(config, RunConfig) else RunConfig.parse(config))
+    store, key = resolved.config.store, resolved.key
+
+    def look() -> Record | None:
+        return recorded(store, key, resolved.initialisation, weights)
 
     def compute() -> Record:
-        found = recorded(config, key, weights, resolved.initialisation)
+        found = look()
         if found is None:
-            _check_place(config.store, key)
+            check_place(store, key)
         return found or _train_and_record(resolved, progress, on_step)
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        return _run_together(config, key, weights, compute)
-    found = recorded(config, key, weights, resolved.initialisation)
+        return _run_together(resolved, look, compute)
+    found = look()
     if found is not None:
         return found
-    with run_lock(config.store, key):
+    with locked(store / key):
         return compute()
 
 
-def _check_place(store: Path, key: str) -> None:
-    """Raise :class:`OtherVersionError` if a record would be written over that another version of cxrlib made."""
-    try:
-        read(store, key)
-    except OtherVersionError as error:
-        place = record_file(store, key)
-        raise OtherVersionError(f"{place} is not overwritten: {error}; use that version, or another store") from None
-    except ValueError:
-        pass  # damaged: it is made again
-
-
-@contextmanager
-def run_lock(store: Path, key: str) -> Iterator[None]:
-    """Hold a run, so that no other process trains it meanwhile; released by the system if this process is killed.
-
-    Raises:
-        OSError: if the store cannot be written.
-    """
-    lock = FileLock(store / f".{key}.lock")
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {store} ({error.strerror}); free space or choose another store") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _run_together(config: RunConfig, key: str, weights: bool, compute: Callable[[], Record | None]) -> Record:
+def _run_together(resolved: Resolved, look: Callable[[], Record | None], compute: Callable[[], Record]) -> Record:
     """One run by all processes of ``accelerate launch``: the first holds the lock and writes, all get the record."""
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
     from cxrlib.train.finetune import on_cpu
 
-    state = PartialState(cpu=on_cpu(config))
-    with run_lock(config.store, key) if state.is_main_process else nullcontext():
-        (found,) = broadcast_object_list([recorded(config, key, weights) if state.is_main_process else None])
+    state = PartialState(cpu=on_cpu(resolved.config))
+    with locked(resolved.config.store / resolved.key) if state.is_main_process else nullcontext():
+        (found,) = broadcast_object_list([look() if state.is_main_process else None])
         (record,) = broadcast_object_list([found or compute()])
     return record
 
 
 def _train_and_record(resolved: Resolved, progress: bool, on_step: Callable[[int], None] | None) -> Record:
+    import torch
     from accelerate import PartialState
 
-    training, splits, tables = image_sets(resolved.config, resolved.dataset)
-    checkpoint = resolved.config.store / resolved.key / "checkpoint.safetensors"
-    model, state = _fit(resolved, training, splits, tables["train"], checkpoint, progress, on_step)
-    predictions = _predictions(model, resolved, splits, tables)
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    weights = safetensors_bytes(tensors, to_metadata(resolved.initialisation, resolved.config.arch))
-    record = _record(resolved, training, predictions, state, weights, _device(model))
-    if PartialState().is_main_process:
-        save_record(record, weights, resolved.config.store)
-        checkpoint.unlink(missing_ok=True)
-    return record
-
-
-def _fit(resolved: Resolved, training, splits: dict, table: pd.DataFrame, checkpoint: Path, progress: bool, on_step):
-    """The trained model and its progress; ``table`` has the rows of the training images."""
-    import torch
-    from tqdm import tqdm
-
     from cxrlib.model.network import check_size, create_model
-    from cxrlib.train import machine
-    from cxrlib.train.finetune import train
 
     config, initialisation = resolved.config, resolved.initialisation
+    training, splits, tables = image_sets(config, resolved.dataset)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     model = create_model(config.arch, initialisation, config.image_channels)
     check_size(model, config.arch, config.crop)
+    checkpoint = config.store / resolved.key / "checkpoint.safetensors"
+    model, state = _fit(model, resolved, training, splits, tables["train"], checkpoint, progress, on_step)
+    predictions = _predictions(model, resolved, splits, tables)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    metadata = to_metadata(initialisation, config.arch)
+    weights = safetensors_bytes(tensors, metadata)
+    record = _record(resolved, training, predictions, state, weights, _device(model))
+    if PartialState().is_main_process:
+        save_record(record, weights, config.store)
+        checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _fit(model, resolved: Resolved, training, splits: dict, table: pd.DataFrame, checkpoint: Path, progress: bool, on_step):
+    """The trained model and its progress; ``table`` has the rows of the training images."""
+    from tqdm import tqdm
+
+    from cxrlib.train import machine
+    from cxrlib.train.finetune import train
+
+    config, initialisation = resolved.config, resolved.initialisation
     silent = not progress or os.environ.get("RANK", "0") != "0"
     with tqdm(total=config.schedule[-1], unit="step", disable=silent, ascii=True, desc=describe(config)) as bar:
 
@@ -259,7 +217,7 @@ def _record(resolved: Resolved, training, predictions: dict[str, list], state, w
     return Record(
         key=resolved.key,
         protocol_version=PROTOCOL_VERSION,
-        config=resolved.config.identity() | {"init": initialisation.name},  # of a file its name, not where it lies
+        config=resolved.identity | {"init": initialisation.name},  # of a file its name, not where it lies
         data={
             "name": dataset.folder.resolve().name,
             "fingerprint": fingerprint,

@@ -18,13 +18,16 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrlib import PROTOCOL_VERSION, __version__
-from cxrlib.files import atomic_write, check_unpacked, file_digest, unpacked_limit
+from cxrlib.files import atomic_write, check_unpacked, file_digest, seal, text_digest, unpacked_limit, unseal
+
+if TYPE_CHECKING:
+    from cxrlib.weights.source import Initialisation
 
 KEY = re.compile(r"[0-9a-f]{20}")
 TABLE_NOTE = {b"cxrlib": b"table of run records, version 1"}
@@ -94,18 +97,12 @@ def content_key(
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _checked(body: str, sha256: str, key: str) -> Record:
-    """The record in ``body``; ValueError with the reason if it is not the one that ``sha256`` and ``key`` promise.
+def _checked(body: str, key: str) -> Record:
+    """The record in ``body``, whose checksum is right; ValueError with the reason if it is not the one that ``key`` promises.
 
     Raises:
-        OtherVersionError: if the checksum is right and the form is another.
+        OtherVersionError: if the form is another.
     """
-    if _sha256(body) != sha256:
-        raise ValueError("its checksum differs")
     try:
         record = Record.model_validate_json(body)
         content = key  # how an older or newer protocol made its keys is not known here
@@ -141,8 +138,7 @@ def save(record: Record, weights: bytes, store: Path) -> None:
 
 def save_without_weights(record: Record, store: Path) -> None:
     """Write a record alone, such as one that was trained elsewhere."""
-    body = record.model_dump_json()
-    atomic_write(Path(store) / record.key / "record.json", json.dumps({"sha256": _sha256(body), "record": body}))
+    atomic_write(record_file(store, record.key), seal(record.model_dump_json(), "record"))
 
 
 def load(store: Path, key: str, weights: bool = False) -> Record | None:
@@ -178,8 +174,7 @@ def read(store: Path, key: str, weights: bool = False) -> Record | None:
             return None
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has {path.stat().st_size:,} bytes, more than any record")
-        envelope = json.loads(path.read_bytes())
-        record = _checked(str(envelope["record"]), envelope["sha256"], key)
+        record = _checked(unseal(path.read_bytes(), "record"), key)
         if weights and file_digest(_weights_file(record, store)) != record.weights_sha256:
             raise ValueError("its weights are not the ones recorded")
         return record
@@ -189,6 +184,29 @@ def read(store: Path, key: str, weights: bool = False) -> Record | None:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(str(error) if type(error) is ValueError else f"it is no record: {type(error).__name__}") from None
+
+
+def recorded(store: Path, key: str, initialisation: Initialisation, weights: bool = False) -> Record | None:
+    """The record of a run, as :func:`load`; None too if it was made with another mean or std than ``initialisation`` has.
+
+    Records of older versions are: a file of weights had one key as ``timm:TAG`` and by its path.
+    """
+    record = load(store, key, weights)
+    if record is not None and record.initialisation.get("sha256") is not None:
+        wanted = json.loads(json.dumps([initialisation.mean, initialisation.std]))
+        if wanted != [record.initialisation["mean"], record.initialisation["std"]]:
+            return None
+    return record
+
+
+def check_place(store: Path, key: str) -> None:
+    """Raise :class:`OtherVersionError` if a record would be written over that another version of cxrlib made."""
+    try:
+        read(store, key)
+    except OtherVersionError as error:
+        raise OtherVersionError(f"{record_file(store, key)} is not overwritten: {error}; use that version, or another store") from None
+    except ValueError:
+        pass  # damaged: it is made again
 
 
 def record_file(store: Path, key: str) -> Path:
@@ -260,7 +278,7 @@ def write_table(records: Iterable[Record], path: Path) -> None:
     rows = []
     for record in sorted({record.key: record for record in records}.values(), key=lambda record: record.key):
         body = record.model_dump_json()
-        rows.append(summary(record) | {"record": body, "sha256": _sha256(body)})
+        rows.append(summary(record) | {"record": body, "sha256": text_digest(body)})
     order = rows[0] if rows else TABLE_COLUMNS
     schema = pa.schema([(name, pa.type_for_alias(TABLE_COLUMNS[name])) for name in order], TABLE_NOTE)
     table = pa.Table.from_pylist(rows, schema)
@@ -310,7 +328,9 @@ def table_rows(path: Path) -> list[tuple[str, Record | ValueError]]:
                 try:
                     if not KEY.fullmatch(str(key)):
                         raise ValueError("that is no key")
-                    found.append((key, _checked(str(body), sha256, key)))
+                    if text_digest(str(body)) != sha256:
+                        raise ValueError("its checksum differs")
+                    found.append((key, _checked(str(body), key)))
                 except ValueError as error:
                     found.append((key, error))
     return found

@@ -9,13 +9,12 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from cxrlib.config import ParameterError, unknown_name
 from cxrlib.experiment.record import (
@@ -30,6 +29,7 @@ from cxrlib.experiment.record import (
     table_rows,
     write_table,
 )
+from cxrlib.files import lock_file, locked
 
 IMPORT_WAIT = 2.0  # seconds for another import to let go of a run
 
@@ -129,26 +129,16 @@ def held(store: Path, key: str, create: bool = True) -> Iterator[bool]:
     Raises:
         OSError: if ``create`` and the store cannot be written.
     """
-    path = Path(store) / f".{key}.lock"
-    lock = None
-    try:
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if create or path.exists():
-            lock = FileLock(path)
-            lock.acquire(timeout=0)
-        free = True
-    except Timeout:
-        free = False
-    except OSError as error:
-        if create:
-            raise OSError(error.errno, f"cannot write {store} ({error.strerror}); free space or choose another store") from None
-        free = error.errno == errno.EROFS
-    try:
+    run = Path(store) / key
+    with ExitStack() as stack:
+        try:
+            there = create or lock_file(run).exists()
+            free = stack.enter_context(locked(run, wait=False)) if there else True
+        except OSError as error:
+            if create:
+                raise
+            free = error.errno == errno.EROFS
         yield free
-    finally:
-        if lock is not None and lock.is_locked:
-            lock.release()
 
 
 @dataclass(frozen=True)

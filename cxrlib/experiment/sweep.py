@@ -18,8 +18,8 @@ from typing import Any
 
 from cxrlib.config import RunConfig
 from cxrlib.experiment.cluster import TOPIC, connect, gpus, reporter
-from cxrlib.experiment.one_run import describe, image_sets, key_of, open_dataset, recorded, run
-from cxrlib.experiment.record import Record, load, save_without_weights
+from cxrlib.experiment.one_run import describe, image_sets, key_of, open_dataset, resolve, run
+from cxrlib.experiment.record import Record, load, recorded, save_without_weights
 from cxrlib.processes import usable_cores
 from cxrlib.weights.source import WeightsError
 
@@ -53,8 +53,8 @@ def run_all(
         RunsFailedError: after the last run, listing what failed and why, also for lack of initial weights.
         ConnectionError: if no scheduler answers at the address, or it is gone in mid-sweep.
     """
-    found, refused = _keys(configs)
-    tasks = _Tasks(dict(found), weights)
+    found, records, refused = _looked_up(configs, weights)
+    tasks = _Tasks(dict(found), records, weights)
     print(f"{len(tasks.configs)} runs: {len(tasks.records)} recorded, {len(tasks.missing)} to do", file=sys.stderr, flush=True)
     # The threads of a run follow from the whole plan, so that a sweep that was stopped ends as it would have ended: sums
     # over other numbers of threads differ in their last digits.
@@ -82,15 +82,19 @@ def run_all(
     return [tasks.records[key] for key, _ in found]
 
 
-def _keys(configs: list[RunConfig]) -> tuple[list[tuple[str, RunConfig]], list[str]]:
-    """Keys with their configs, and why some have none: initial weights that are not here, or do not fit."""
-    found, refused = [], {}
+def _looked_up(configs: list[RunConfig], weights: bool) -> tuple[list[tuple[str, RunConfig]], dict[str, Record], list[str]]:
+    """Keys with their configs, the records that are there, and why some runs have no key: weights that are not here, or do not fit."""
+    found, records, refused = [], {}, {}
     for config in configs:
         try:
-            found.append((key_of(config), config))
+            resolved = resolve(config)
         except WeightsError as error:
             refused[describe(config)] = f"{describe(config)}: {error}"
-    return found, list(refused.values())
+            continue
+        found.append((resolved.key, config))
+        if resolved.key not in records and (record := recorded(config.store, resolved.key, resolved.initialisation, weights)):
+            records[resolved.key] = record
+    return found, records, list(refused.values())
 
 
 def _fill_caches(configs: Iterable[RunConfig]) -> None:
@@ -133,9 +137,8 @@ def _remote(config: dict[str, Any], key: str, threads: int | None, weights: bool
 class _Tasks:
     """The runs of a sweep: recorded, missing, failed, and how far each one is."""
 
-    def __init__(self, configs: dict[str, RunConfig], weights: bool) -> None:
-        self.configs, self.weights = configs, weights
-        self.records = {key: record for key, config in configs.items() if (record := recorded(config, key, weights)) is not None}
+    def __init__(self, configs: dict[str, RunConfig], records: dict[str, Record], weights: bool) -> None:
+        self.configs, self.records, self.weights = configs, records, weights
         missing = {key: config for key, config in configs.items() if key not in self.records}
         self.cost = {key: config.schedule[-1] * config.batch_size * config.crop**2 for key, config in missing.items()}
         # Long runs first, so that no worker is left with one at the end.

@@ -20,6 +20,7 @@ import shutil
 import time
 from pathlib import Path
 
+from cxrlib.files import locked
 from cxrlib.phantom.findings import DEFAULT_STRATA, RANGES
 from cxrlib.phantom.imaging import SOURCES
 from cxrlib.phantom.render import (
@@ -102,11 +103,8 @@ def generate(
         "seed": seed, "train_positive": train_positive, "train_negative": train_negative, "test_per_class": test_per_class,
         "size": size, "source_confounding": float(source_confounding), "severity": strata,
     }  # fmt: skip
-    from filelock import FileLock
-
     folder = Path(folder).absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(folder.parent / f".{folder.name}.lock")):
+    with locked(folder):
         if _is_kept(folder, parameters, overwrite):
             return folder
         for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.partial-*"):

@@ -187,7 +187,7 @@ class _Data:
 
     def state(self, config: RunConfig) -> tuple[str | None, bool, str]:
         """Key, whether the run is recorded, and why it cannot be started here (else empty)."""
-        from cxrlib.experiment.one_run import recorded, run_key
+        from cxrlib.experiment.record import content_key, recorded
 
         reasons, weights, dataset = [], None, self._dataset(config)
         try:
@@ -205,8 +205,8 @@ class _Data:
             fingerprint = views.data_fingerprint(config, dataset.fingerprint, dataset.index)
         except ParameterError as error:
             return None, False, "; ".join([*reasons, str(error)])
-        key = run_key(config, fingerprint, weights.sha256, weights.normalisation())
-        return key, recorded(config, key) is not None, "; ".join(reasons)
+        key = content_key(config.identity(), fingerprint, weights.sha256, normalisation=weights.normalisation())
+        return key, recorded(config.store, key, weights) is not None, "; ".join(reasons)
 
 
 def _without_weights(init: str, error: WeightsError) -> str:

@@ -149,7 +149,8 @@ def train(
                 inputs = images[part]
                 if weight != 1:
                     inputs = weight * inputs + (1 - weight) * images[partners[part]]
-                loss = mixup_loss(model(channels_last(inputs)), labels[part], labels[partners[part]], weight)
+                logits = model(channels_last(inputs))
+                loss = mixup_loss(logits, labels[part], labels[partners[part]], weight)
                 accelerator.backward(loss)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -187,9 +188,9 @@ def _assemble(step: int, config: RunConfig, training: ImageSet, initialisation: 
     chosen = sampling.batch_indices(step, training.labels, config.batch_size, config.seed, config.rebalance)
     corners = sampling.augmentation(step, config.batch_size, config.resize, config.crop, config.seed, config.flip)
     batch = torch.from_numpy(sampling.crop_batch(training.images, training.rows[chosen], config.crop, *corners))
+    weight, partners = sampling.mixup_plan(step, config.batch_size, config.mixup, config.mixup_value, config.seed)
     if device.type == "cuda":
         batch = batch.pin_memory()
     images = normalise(batch.to(device, non_blocking=True), initialisation.mean, initialisation.std, config.image_channels)
     labels = torch.from_numpy(training.labels[chosen]).float().to(device)
-    weight, partners = sampling.mixup_plan(step, config.batch_size, config.mixup, config.mixup_value, config.seed)
     return images, labels, torch.from_numpy(partners).to(device), weight

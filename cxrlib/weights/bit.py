@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import functools
 import math
+import shutil
 import urllib.request
 import zipfile
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
-from cxrlib.files import atomic_write, file_digest, written_beside
+from cxrlib.files import atomic_write, file_digest, locked, written_beside
 from cxrlib.weights.source import (
     BIT_ADDRESS,
     BIT_M_TAG,
@@ -196,16 +196,18 @@ def locate(source: Source, download: bool = True) -> tuple[Path, str]:
 
 
 def _fetch(address: str, path: Path, classes: int | None) -> None:
-    """Download to a file beside `path`, verify, and only then give it its name; of several processes one downloads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / f".{path.name}.lock"):
+    """Download to a file beside `path`, verify, and only then give it its name; of several processes one downloads.
+
+    Not by ``torch.hub.download_url_to_file``: it waits for a silent server for ever, and takes what came before a
+    connection broke for the whole.
+    """
+    with locked(path):
         if path.is_file():
             return
         try:
             with written_beside(path) as part:
                 with part.open("wb") as file, urllib.request.urlopen(address, timeout=30) as answer:
-                    while block := answer.read(2**20):
-                        file.write(block)
+                    shutil.copyfileobj(answer, file, 2**20)
                     size, length = file.tell(), answer.headers.get("Content-Length")
                 if length and size != int(length):
                     raise OSError(f"the download broke off after {size:,} of {int(length):,} bytes")

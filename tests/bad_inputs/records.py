@@ -26,13 +26,13 @@ def stored(change: Callable[[dict], object] | None = None, envelope: Callable[[d
     """A record in ``runs/``, changed; its checksum is right unless ``envelope`` changes it."""
 
     def make(place: Path) -> None:
-        from cxrlib.experiment.record import _sha256
+        from cxrlib.files import text_digest
 
         record = json.loads(first().model_dump_json())
         if change is not None:
             change(record)
         body = json.dumps(record)
-        whole = {"sha256": _sha256(body), "record": body}
+        whole = {"sha256": text_digest(body), "record": body}
         if envelope is not None:
             envelope(whole)
         folder = place / "runs" / (key or record["key"])

@@ -184,7 +184,7 @@ def test_new_fields_leave_every_committed_key_alone():
             if values["mixup_value"] is None:
                 del values["mixup_value"]
             config = RunConfig.parse(values)
-            assert experiment.run_key(config, record.data["fingerprint"], record.initialisation["sha256"]) == record.key
+            assert records.content_key(config.identity(), record.data["fingerprint"], record.initialisation["sha256"]) == record.key
     assert RunConfig(centre_share=0.5).identity() == RunConfig(within="positive").identity() == RunConfig().identity()
     assert RunConfig(region="centre", centre_share=0.5).identity() != RunConfig(region="centre").identity()
 

@@ -16,6 +16,7 @@ from cxrlib.experiment import external
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
 from cxrlib.experiment.garbage import garbage
+from cxrlib.files import text_digest
 from cxrlib.study.pages.second_set import SecondSet, scored
 from cxrlib.study.parameters import Performance
 
@@ -122,7 +123,7 @@ def test_damaged_scores_are_computed_again(run, one_run, folder, damage):
         envelope = json.loads(sound)
         content = json.loads(envelope["scores"]) | {"weights_sha256" if damage == "other weights" else "fingerprint": "0" * 64}
         body = json.dumps(content)
-        path.write_text(json.dumps({"sha256": external._digest(body), "scores": body}))
+        path.write_text(json.dumps({"sha256": text_digest(body), "scores": body}))
     assert external.kept_scores(path, run) is None
     assert [str(item.path) for item in garbage(one_run["store"])[0] if external.is_scores(item.path)] == [str(path)]
     assert external.scores(run, one_run["store"], dataset, one_run["cache"]).equals(first)

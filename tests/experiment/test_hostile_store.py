@@ -18,6 +18,7 @@ from cxrlib.experiment.cluster import connect
 from cxrlib.experiment.garbage import garbage
 from cxrlib.experiment.one_run import run
 from cxrlib.experiment.record import OtherVersionError
+from cxrlib.files import text_digest
 from cxrlib.study import collect
 from cxrlib.study.parameters import DataSize, Performance, RealXrays, Sensitivity, Shortcuts, UpstreamStudy
 
@@ -37,7 +38,7 @@ def write(folder, record: dict | str, key: str):
     body = record if isinstance(record, str) else json.dumps(record)
     (folder / key).mkdir(parents=True, exist_ok=True)
     path = folder / key / "record.json"
-    path.write_text(json.dumps({"sha256": records._sha256(body), "record": body}))
+    path.write_text(json.dumps({"sha256": text_digest(body), "record": body}))
     return path
 
 
@@ -95,9 +96,9 @@ def test_a_record_of_another_protocol_does_not_stop_the_others(trained, tmp_path
 @pytest.mark.parametrize(
     "content",
     [
-        b"[" * 100_000, b'{"record": ' * 5000, json.dumps({"sha256": records._sha256("[" * 100_000), "record": "[" * 100_000}).encode(),
+        b"[" * 100_000, b'{"record": ' * 5000, json.dumps({"sha256": text_digest("[" * 100_000), "record": "[" * 100_000}).encode(),
         b"", b"null", b"[]", b"1", b"{}", b'{"record": 1, "sha256": 2}', b'{"record": null, "sha256": null}', b"\xff\xfe", b'"x"', b'{"record": "{}", "sha256": "0"}',
-        json.dumps({"sha256": records._sha256("{}"), "record": "{}"}).encode(), json.dumps({"sha256": records._sha256("[]"), "record": "[]"}).encode(), b"NaN",
+        json.dumps({"sha256": text_digest("{}"), "record": "{}"}).encode(), json.dumps({"sha256": text_digest("[]"), "record": "[]"}).encode(), b"NaN",
     ],
 )  # fmt: skip
 def test_a_record_of_any_shape_is_damaged(trained, tmp_path, content, capfd):
@@ -215,7 +216,7 @@ def test_what_a_sweep_has_left_runs_with_the_threads_of_its_plan(trained, tmp_pa
     monkeypatch.setattr(sweep, "gpus", lambda: 0)
     monkeypatch.setattr(sweep, "run_one", lambda config, key, threads, *_: used.append(threads) or record)
     configs = [RunConfig.parse(values | {"threads": None, "store": tmp_path, "seed": seed}) for seed in range(3)]
-    keys = [key for key, _ in sweep._keys(configs)[0]]
+    keys = [key for key, _ in sweep._looked_up(configs, weights=False)[0]]
     recorded = {keys[0], keys[1]}
     monkeypatch.setattr(sweep, "recorded", lambda config, key, weights: record if key in recorded else None)
     sweep.run_all(configs, workers=2)

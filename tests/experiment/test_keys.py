@@ -61,7 +61,7 @@ def test_the_record_of_an_older_version_is_not_taken_for_the_other(tagged, one_r
     old = record.model_copy(update={"initialisation": initialisation, "key": experiment.key_of(path)})
     records.save_without_weights(old, tag.store)
     assert records.load(tag.store, old.key) is not None, "it is what its checksum and key say"
-    assert experiment.recorded(path, old.key) is None
+    assert records.recorded(path.store, old.key, resolve_initialisation(path.init)) is None
     assert experiment.run(path, progress=False).initialisation["mean"] == 0.5
 
 
@@ -76,7 +76,7 @@ def test_keys_are_what_they_were_where_the_file_says_how_it_is_used(one_run, tmp
     assert found.mean == 0.3 and found.normalisation() == {}
     config = RunConfig.parse(one_run).identity()
     plain = {"protocol": cxrlib.PROTOCOL_VERSION, "data": "f", "weights": found.sha256, "config": config | {"init": None}}
-    assert experiment.run_key(RunConfig.parse(one_run), "f", found.sha256) == hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:20]
+    assert records.content_key(config, "f", found.sha256) == hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def test_every_committed_record_keeps_its_key():

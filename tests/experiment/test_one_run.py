@@ -11,7 +11,7 @@ import pytest
 from cxrlib.config import RunConfig
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
-from cxrlib.experiment.one_run import open_dataset, run, run_key
+from cxrlib.experiment.one_run import key_of, open_dataset, run
 from cxrlib.weights.source import WeightsError
 
 
@@ -130,13 +130,13 @@ def test_the_key_follows_the_images_not_the_folder_name(one_run, covidx_folder, 
     keys = []
     for folder in (covidx_folder, copy):
         config = RunConfig.parse(one_run | {"data": folder})
-        keys.append(run_key(config, open_dataset(config).fingerprint, None))
+        keys.append(key_of(config))
     assert keys[0] == keys[1]
     image = next((copy / "train").glob("*.png"))
     image.write_bytes(next((copy / "test").glob("*.png")).read_bytes())
     experiment.read_dataset.cache_clear()
     config = RunConfig.parse(one_run | {"data": copy})
-    assert run_key(config, open_dataset(config).fingerprint, None) != keys[0]
+    assert key_of(config) != keys[0]
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(one_run, tmp_path):
@@ -170,7 +170,7 @@ def test_of_two_processes_that_want_one_run_at_once_exactly_one_trains(one_run):
     script = (
         "import json, sys\n"
         "from cxrlib.experiment import one_run as experiment\n"
-        "train, lock = experiment._train_and_record, experiment.run_lock\n"
+        "train, lock = experiment._train_and_record, experiment.locked\n"
         "def noted(*arguments):\n"
         "    print('trains', flush=True)\n"
         "    return train(*arguments)\n"
@@ -178,7 +178,7 @@ def test_of_two_processes_that_want_one_run_at_once_exactly_one_trains(one_run):
         "    print('ready', flush=True)\n"
         "    sys.stdin.readline()\n"
         "    return lock(*arguments)\n"
-        "experiment._train_and_record, experiment.run_lock = noted, together\n"
+        "experiment._train_and_record, experiment.locked = noted, together\n"
         "print(experiment.run(json.loads(sys.argv[1]), progress=False).model_dump_json())\n"
     )
     command = [sys.executable, "-c", script, json.dumps(settings, default=str)]

@@ -104,12 +104,6 @@ def test_whatever_lies_there_instead_of_a_record_counts_as_none(three, content, 
     assert "damaged" in capsys.readouterr().err
 
 
-def test_every_key_is_the_one_that_experiments_ask_for():
-    config = RunConfig(seed=3)
-    for digest in (None, "a" * 64):
-        assert experiment.run_key(config, "f", digest) == records.content_key(config.identity(), "f", digest)
-
-
 # Find, filter, compare
 
 
@@ -424,10 +418,10 @@ def test_cleaning_never_lets_two_processes_into_one_run(tmp_path):
     folder = tmp_path / "runs"
     key = "e" * 20
     script = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom cxrlib.experiment.one_run import run_lock\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom cxrlib.files import locked\n"
         "store = Path(sys.argv[1])\n"
         "while not (store / 'enough').exists():\n"
-        f"    with run_lock(store, {key!r}):\n"
+        f"    with locked(store / {key!r}):\n"
         "        marker = os.open(store / 'inside', os.O_CREAT | os.O_EXCL)\n"
         "        time.sleep(0.001)\n"
         "        os.close(marker)\n"

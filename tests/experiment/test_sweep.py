@@ -170,7 +170,7 @@ def test_time_left_counts_neither_checkpoints_nor_failed_runs_as_computed(one_ru
     now = [1000.0]
     monkeypatch.setattr(sweep.time, "monotonic", lambda: now[0])
     configs = {name: RunConfig.parse(one_run | {"schedule": (1, 50, 60, 100), "seed": seed}) for seed, name in enumerate("abc")}
-    tasks = sweep._Tasks(configs, weights=False)
+    tasks = sweep._Tasks(configs, {}, weights=False)
     tasks.reached("a", 51)  # goes on from a checkpoint at 50
     tasks.reached("b", 1)
     now[0] += 10
@@ -186,7 +186,7 @@ def test_time_left_counts_neither_checkpoints_nor_failed_runs_as_computed(one_ru
 
 def test_progress_is_shown_while_workers_tell_their_first_steps(one_run):
     config = RunConfig.parse(one_run)
-    tasks = sweep._Tasks({f"{number}": config for number in range(2000)}, weights=False)
+    tasks = sweep._Tasks({f"{number}": config for number in range(2000)}, {}, weights=False)
 
     def tell() -> None:
         for key in tasks.missing:
@@ -236,7 +236,7 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_its_driver(chaos_settings
 
 def test_a_run_that_kills_its_workers_at_the_same_step_is_given_up_at_last(one_run):
     config = RunConfig.parse(one_run)
-    tasks = sweep._Tasks({"a": config}, weights=False)
+    tasks = sweep._Tasks({"a": config}, {}, weights=False)
     tasks.reached("a", 3)
     assert tasks.advanced("a")
     for step in (2, 3):  # from the checkpoint to where it was

@@ -83,7 +83,7 @@ def test_a_seed_starts_from_the_pretraining_of_its_turn(name, one_run):
         model = create_model(LAPTOP, each, 1).state_dict()
         assert all(torch.equal(model[key], tensor.float()) for key, tensor in load_file(each.path).items())
         config = RunConfig.parse(one_run | {"init": name, "seed": number})
-        assert experiment.key_of(config) == experiment.run_key(config, experiment.open_dataset(config).fingerprint, each.sha256, each.normalisation())
+        assert experiment.key_of(config) == records.content_key(config.identity(), experiment.open_dataset(config).fingerprint, each.sha256, normalisation=each.normalisation())
 
 
 def test_shipped_weights_are_checked_against_their_checksum(monkeypatch, tmp_path):
