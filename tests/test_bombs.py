@@ -15,7 +15,7 @@ import pytest
 from common import ROOT
 from pyarrow import parquet
 
-from cxrlib.experiment import record as records
+from cxrlib.files import check_unpacked
 from cxrlib.study import tables
 from cxrlib.weights import bit
 from cxrlib.weights.source import WeightsError
@@ -54,9 +54,9 @@ def row_bomb(path, column: str) -> None:
 
 
 READ = """
-from cxrlib.experiment import record
+from cxrlib.experiment import record_tables
 try:
-    print(len(record.table_rows(sys.argv[1])))
+    print(len(record_tables.table_rows(sys.argv[1])))
 except ValueError as error:
     print(error)
 """
@@ -91,7 +91,7 @@ def test_so_is_any_other_table(tmp_path, bomb):
 def test_the_committed_tables_are_far_from_the_limits():
     for path in (ROOT / "results").glob("*.parquet"):
         table = parquet.ParquetFile(path)
-        records.check_unpacked(table, path.stat().st_size)
+        check_unpacked(table, path.stat().st_size)
     frame = pd.DataFrame({"a": ["x", "y"], "b": [1.5, 2.5]})
     frame.attrs["about"] = {"made": "here"}
 

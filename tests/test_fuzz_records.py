@@ -19,8 +19,9 @@ from common import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from cxrlib import PROTOCOL_VERSION
 from cxrlib.experiment import record as records
-from cxrlib.experiment import store
+from cxrlib.experiment import record_tables, store
 from cxrlib.experiment.garbage import garbage
 from cxrlib.files import text_digest
 from cxrlib.weights import bit
@@ -39,14 +40,14 @@ json_values = st.recursive(
 @functools.cache
 def sound() -> records.Record:
     """A record with few predictions."""
-    record = records.read_table(ROOT / "results" / "quarter-lite.parquet")[0]
+    record = record_tables.read_table(ROOT / "results" / "quarter-lite.parquet")[0]
     return record.model_copy(update={"predictions": {name: values[:6] for name, values in record.predictions.items()}})
 
 
 @functools.cache
 def sound_table() -> bytes:
     with tempfile.TemporaryDirectory() as place:
-        records.write_table([sound().model_copy(update={"key": f"{number:020x}", "protocol_version": 99}) for number in range(3)], Path(place) / "t.parquet")
+        record_tables.write_table([sound().model_copy(update={"key": f"{number:020x}", "protocol_version": 99}) for number in range(3)], Path(place) / "t.parquet")
         return (Path(place) / "t.parquet").read_bytes()
 
 
@@ -126,12 +127,12 @@ def check_changed_record(name: str, value: object, protocol: int) -> None:
     except (ValueError, UnicodeEncodeError):
         return
     found = read_as_record(envelope(body), sound().key)
-    if found is not None and protocol == records.PROTOCOL_VERSION and name in ("config", "key"):
+    if found is not None and protocol == PROTOCOL_VERSION and name in ("config", "key"):
         assert json.loads(found.model_dump_json())[name] == json.loads(sound().model_dump_json())[name]
     if found is not None:
         with tempfile.TemporaryDirectory() as place:
-            records.write_table([found], Path(place) / "t.parquet")
-            (row,) = records.table_rows(Path(place) / "t.parquet")
+            record_tables.write_table([found], Path(place) / "t.parquet")
+            (row,) = record_tables.table_rows(Path(place) / "t.parquet")
             assert row[0] == found.key
 
 
@@ -142,7 +143,7 @@ RECORD_CORPUS = [
 ]  # fmt: skip
 CHANGE_CORPUS = [
     ("config", {}, 99), ("history", [], 99), ("history", [{}], 99), ("data", {}, 99), ("data", {"name": 1}, 99), ("initialisation", {}, 99), ("initialisation", {"in_key": 3}, 1),
-    ("initialisation", {"in_key": ["mean"], "sha256": None}, records.PROTOCOL_VERSION), ("config", {"schedule": None}, 99), ("config", {"schedule": 3}, 99), ("config", {"seed": 2**70}, 99),
+    ("initialisation", {"in_key": ["mean"], "sha256": None}, PROTOCOL_VERSION), ("config", {"schedule": None}, 99), ("config", {"schedule": 3}, 99), ("config", {"seed": 2**70}, 99),
     ("config", {"schedule": [2**70]}, 99), ("wall_seconds", float("nan"), 99), ("history", [{"test_auc": float("inf")}], 99), ("key", "x", 99), ("key", None, 99), ("another", 1, 1),
     ("protocol_version", "x", 99), ("protocol_version", 2**70, 99), ("predictions", {"split": [[]]}, 99), ("config", {"a": {"b": [1, {"c": None}]}}, 99), ("data", {"fingerprint": []}, 1),
     ("config", {"freeze": "x", "arch": "\ud800"}, 99), ("code_version", "\x00", 99),
@@ -173,14 +174,14 @@ def test_damaged_records_at_length(how):
 
 
 @few
-@given(st.sampled_from(FIELDS), json_values, st.sampled_from([records.PROTOCOL_VERSION, 0, 99]))
+@given(st.sampled_from(FIELDS), json_values, st.sampled_from([PROTOCOL_VERSION, 0, 99]))
 def test_changed_records(name, value, protocol):
     check_changed_record(name, value, protocol)
 
 
 @pytest.mark.slow
 @many
-@given(st.sampled_from(FIELDS), json_values, st.sampled_from([records.PROTOCOL_VERSION, 0, 99]))
+@given(st.sampled_from(FIELDS), json_values, st.sampled_from([PROTOCOL_VERSION, 0, 99]))
 def test_changed_records_at_length(name, value, protocol):
     check_changed_record(name, value, protocol)
 
@@ -202,7 +203,7 @@ def check_table(content: bytes, whole: bool = False) -> None:
         path = Path(place) / "t.parquet"
         path.write_bytes(content)
         try:
-            rows = records.table_rows(path)
+            rows = record_tables.table_rows(path)
         except ValueError as error:
             assert str(error).startswith(f"{path} is not a table of records (") and "'cxr runs export' makes one" in str(error)
             return

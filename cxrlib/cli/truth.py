@@ -52,7 +52,7 @@ def across(
     seeds: Seeds = 3,
 ) -> None:
     """Train within one collection and across collections, and score each on the others. Stop it with Ctrl-C; the same command goes on."""
-    from cxrlib.experiment.record import write_table as write_records
+    from cxrlib.experiment.record_tables import write_table as write_records
     from cxrlib.study import truth
     from cxrlib.study.pages.across import describe_files
     from cxrlib.study.tables import write_table

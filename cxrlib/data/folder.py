@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from cxrlib.data import checksums
-from cxrlib.data.decode import ImageError, ImageReadError, check_image, decode_xray
+from cxrlib.data.decode import check_image, decode_xray
+from cxrlib.data.grey import ImageError, ImageReadError
 from cxrlib.data.labels import (
     DataError,
     LabelError,

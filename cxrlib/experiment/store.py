@@ -25,10 +25,8 @@ from cxrlib.experiment.record import (
     load,
     read,
     save_without_weights,
-    summary,
-    table_rows,
-    write_table,
 )
+from cxrlib.experiment.record_tables import summary, table_rows, write_table
 from cxrlib.files import lock_file, locked
 
 IMPORT_WAIT = 2.0  # seconds for another import to let go of a run
@@ -61,7 +59,7 @@ def select(records: list[Record], filters: dict[str, Any]) -> list[Record]:
 
     Args:
         records: of one store or table.
-        filters: values by name: fields of the config, and columns of :func:`cxrlib.experiment.record.summary`; ``init`` is the
+        filters: values by name: fields of the config, and columns of :func:`cxrlib.experiment.record_tables.summary`; ``init`` is the
             name of the initialisation, ``data`` that of the data folder. A schedule is a list, or text joined by ``-``.
 
     Raises:
@@ -224,6 +222,6 @@ def _import_row(record: Record, store: Path) -> str:
 
 
 def overview(store: Path, filters: dict[str, Any] | None = None) -> pd.DataFrame:
-    """One row per record that fits, in the order of keys: :func:`cxrlib.experiment.record.summary` and ``weights`` (bool)."""
+    """One row per record that fits, in the order of keys: :func:`cxrlib.experiment.record_tables.summary` and ``weights`` (bool)."""
     rows = [summary(record) | {"weights": has_weights(record, store)} for record in select(all_records(store), filters or {})]
     return pd.DataFrame(rows)

@@ -1,6 +1,6 @@
 """From records to answers: the paper's numbers and claims, plans of runs, comparisons and verdicts.
 
-parameters (of each notebook, profiles), plan, committed and collect (tables in results/), paper, claims and their parts, systems (related work), derived (what data allow),
+parameters and grids (of each notebook, profiles), plan, committed and collect (tables in results/), paper, claims and their parts, systems (related work), derived (what data allow),
 pairs, comparisons, selection, thresholds, verdicts; pages (tables of one page each), figures. May use experiment and what is below.
 """
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from cxrlib.config import ParameterError, unknown_name
 from cxrlib.experiment.one_run import open_dataset
-from cxrlib.experiment.record import Record, all_records, write_table
+from cxrlib.experiment.record import Record, all_records
+from cxrlib.experiment.record_tables import write_table
 from cxrlib.experiment.store import import_table
 from cxrlib.experiment.sweep import run_all
 from cxrlib.study.committed import PERFORMANCE, SENSITIVITY
-from cxrlib.study.parameters import STUDIES, Study
+from cxrlib.study.grids import Study
+from cxrlib.study.parameters import STUDIES
 from cxrlib.study.plan import profile_runs
 
 # A table is named like the profile whose runs it holds: those of these notebooks.

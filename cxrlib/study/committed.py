@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from cxrlib.config import RunConfig
-from cxrlib.experiment.record import Record, read_table
+from cxrlib.experiment.record import Record
+from cxrlib.experiment.record_tables import read_table
 from cxrlib.study.parameters import STUDIES, DataSize, GradCam, Performance, Profile, Sensitivity
 from cxrlib.study.parts import upstream
 from cxrlib.study.plan import PlannedRun, profile_runs

@@ -13,7 +13,8 @@ import pandas as pd
 
 from cxrlib.config import PHANTOM_FOLDER, ParameterError, RunConfig, check_arguments, unknown_name
 from cxrlib.data import views
-from cxrlib.study.parameters import STUDIES, Profile, Study
+from cxrlib.study.grids import Study
+from cxrlib.study.parameters import STUDIES, Profile
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import WeightsError
 

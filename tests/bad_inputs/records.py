@@ -14,7 +14,7 @@ SOURCE = ROOT / "results" / "quarter-lite.parquet"
 
 def first():
     """A record of real X-rays; its predictions are left out, as no row needs them."""
-    from cxrlib.experiment.record import read_table
+    from cxrlib.experiment.record_tables import read_table
 
     return read_table(SOURCE)[0]
 
@@ -120,7 +120,7 @@ def edited(column: str, value: object) -> Callable[[Path], None]:
 
 
 def read(place: Path) -> object:
-    from cxrlib.experiment.record import read_table
+    from cxrlib.experiment.record_tables import read_table
 
     return read_table(Path("t.parquet"))
 

@@ -21,7 +21,7 @@ from PIL import Image
 from cxrlib import markup
 from cxrlib.book import build, figures
 from cxrlib.book import notebooks as book_notebooks
-from cxrlib.experiment import record as records
+from cxrlib.experiment import record_tables
 from cxrlib.study import committed
 from cxrlib.study.parameters import STUDIES, Profile
 
@@ -120,8 +120,8 @@ def hostile_folder(folder: Path, texts: list[str]) -> Path:
 
 def renamed(table: Path, out: Path, keep) -> Path:
     """A table of records under another data name, with right checksums."""
-    rows = [record for record in records.read_table(table) if keep(record)]
-    records.write_table([record.model_copy(update={"data": record.data | {"name": DATA_NAME}}) for record in rows], out)
+    rows = [record for record in record_tables.read_table(table) if keep(record)]
+    record_tables.write_table([record.model_copy(update={"data": record.data | {"name": DATA_NAME}}) for record in rows], out)
     return out
 
 

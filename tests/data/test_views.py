@@ -12,6 +12,7 @@ from cxrlib.config import ParameterError, RunConfig
 from cxrlib.data import views
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
+from cxrlib.experiment import record_tables
 from cxrlib.experiment.one_run import image_sets, open_dataset, run
 from cxrlib.study import plan
 from cxrlib.study.derived import derived
@@ -179,7 +180,7 @@ def test_a_missing_mask_is_named(two, folder, tmp_path):
 
 def test_new_fields_leave_every_committed_key_alone():
     for table in ("quarter", "upstream"):
-        for record in records.read_table(ROOT / "results" / f"{table}.parquet")[:3]:
+        for record in record_tables.read_table(ROOT / "results" / f"{table}.parquet")[:3]:
             values = {name: value for name, value in record.config.items() if name in RunConfig.model_fields}
             if values["mixup_value"] is None:
                 del values["mixup_value"]

@@ -4,7 +4,8 @@ import pytest
 from common import ROOT
 
 from cxrlib.config import RunConfig
-from cxrlib.experiment.record import content_key, table_rows
+from cxrlib.experiment.record import content_key
+from cxrlib.experiment.record_tables import table_rows
 
 TABLES = sorted(
     path

@@ -13,7 +13,7 @@ from common import ROOT
 
 from cxrlib.config import ParameterError, RunConfig
 from cxrlib.experiment import record as records
-from cxrlib.experiment import store, sweep
+from cxrlib.experiment import record_tables, store, sweep
 from cxrlib.experiment.cluster import connect
 from cxrlib.experiment.garbage import garbage
 from cxrlib.experiment.one_run import run
@@ -58,7 +58,7 @@ def test_a_record_of_a_newer_version_is_left_alone(trained, tmp_path, capfd):
         run(values | {"store": tmp_path}, progress=False)
     with pytest.raises(ValueError, match="cannot be used: it was written by another version"):
         store.find(tmp_path, record.key[:6])
-    records.write_table([record], tmp_path / "t.parquet")
+    record_tables.write_table([record], tmp_path / "t.parquet")
     assert "another version" in store.import_table(tmp_path / "t.parquet", tmp_path).refused[record.key]
     assert path.read_bytes() == before and (path.parent / "weights.safetensors").is_file()
 
@@ -87,7 +87,7 @@ def test_a_record_of_another_protocol_does_not_stop_the_others(trained, tmp_path
     assert set(table["key"]) == {record.key, "e" * 20}
     assert table.set_index("key").loc[record.key, "test_auc"] == record.history[-1]["test_auc"]
     assert store.export_table(tmp_path, tmp_path / "t.parquet") == 2
-    assert {each.key for each in records.read_table(tmp_path / "t.parquet")} == {record.key, "e" * 20}
+    assert {each.key for each in record_tables.read_table(tmp_path / "t.parquet")} == {record.key, "e" * 20}
     assert len(pd.read_parquet(tmp_path / "t.parquet")) == 2
     assert [each.key for each in store.select(records.all_records(tmp_path), {"arch": "resnetv2_laptop"}) if each.key == record.key]
     store.difference(*records.all_records(tmp_path))
@@ -175,13 +175,13 @@ def test_a_table_is_about_one_data_set(trained, tmp_path, monkeypatch):
     assert table.read_bytes() == before
     run(values | {"data": other, "store": tmp_path / ".cache" / "small"}, progress=False)
     assert collect.collect("small", values["data"], workers=1) == (1, 1)
-    assert [each.data["name"] for each in records.read_table(table)] == ["made"]
+    assert [each.data["name"] for each in record_tables.read_table(table)] == ["made"]
 
 
 def test_imports_side_by_side_add_every_record_once(trained, tmp_path):
     _, record = trained
     many = [record.model_copy(update={"key": f"{number:020x}", "protocol_version": 99}) for number in range(40)]
-    records.write_table(many, tmp_path / "t.parquet")
+    record_tables.write_table(many, tmp_path / "t.parquet")
     results: list[store.Imported] = []
     threads = [threading.Thread(target=lambda: results.append(store.import_table(tmp_path / "t.parquet", tmp_path / "store"))) for _ in range(4)]
     for thread in threads:
@@ -218,7 +218,7 @@ def test_what_a_sweep_has_left_runs_with_the_threads_of_its_plan(trained, tmp_pa
     configs = [RunConfig.parse(values | {"threads": None, "store": tmp_path, "seed": seed}) for seed in range(3)]
     keys = [key for key, _ in sweep._looked_up(configs, weights=False)[0]]
     recorded = {keys[0], keys[1]}
-    monkeypatch.setattr(sweep, "recorded", lambda config, key, weights: record if key in recorded else None)
+    monkeypatch.setattr(sweep, "recorded", lambda store, key, initialisation, weights: record if key in recorded else None)
     sweep.run_all(configs, workers=2)
     assert used == [2]
     used.clear()

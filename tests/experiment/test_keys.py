@@ -18,6 +18,7 @@ from cxrlib.book.notebooks import clean, path_replacer
 from cxrlib.config import RunConfig
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
+from cxrlib.experiment import record_tables
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import Initialisation
 
@@ -82,7 +83,7 @@ def test_keys_are_what_they_were_where_the_file_says_how_it_is_used(one_run, tmp
 def test_every_committed_record_keeps_its_key():
     count = 0
     for table in ("quarter", "quarter-lite", "quarter-validation", "upstream", "confounding"):
-        for record in records.read_table(ROOT / "results" / f"{table}.parquet"):  # which derives every key anew
+        for record in record_tables.read_table(ROOT / "results" / f"{table}.parquet"):  # which derives every key anew
             assert "in_key" not in record.initialisation
             count += 1
     assert count > 700

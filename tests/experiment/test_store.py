@@ -19,7 +19,7 @@ from cxrlib import PROTOCOL_VERSION, files
 from cxrlib.config import ParameterError, RunConfig
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
-from cxrlib.experiment import store
+from cxrlib.experiment import record_tables, store
 from cxrlib.experiment.garbage import garbage
 from cxrlib.experiment.record import Record
 from cxrlib.weights.source import WeightsError
@@ -175,7 +175,7 @@ def test_a_table_brings_every_bit_back(three, tmp_path):
     records.save(old, b"weights", folder)
     path = tmp_path / "all.parquet"
     assert store.export_table(folder, path) == 4
-    back = records.read_table(path)
+    back = record_tables.read_table(path)
     assert [record.key for record in back] == sorted([*found, old.key])
     assert all(same(record, (found | {old.key: old})[record.key]) for record in back)
     other = tmp_path / "other"
@@ -242,13 +242,13 @@ def test_a_damaged_row_is_refused_and_the_others_go_in(three, tmp_path, column, 
     assert not (tmp_path / "outside").exists()
     assert not (tmp_path / "a" / "outside").exists()
     with pytest.raises(ValueError, match="damaged records .*get the file again"):
-        records.read_table(path)
+        record_tables.read_table(path)
 
 
 def test_a_flipped_byte_costs_its_block_only(tmp_path):
     many = {record.key: record for record in (made(seed) for seed in range(80))}
     path = tmp_path / "all.parquet"
-    records.write_table(many.values(), path)
+    record_tables.write_table(many.values(), path)
     from pyarrow import parquet
 
     described = parquet.ParquetFile(path).metadata
@@ -278,9 +278,9 @@ def test_a_table_of_something_else_says_so(tmp_path):
     path = tmp_path / "x.parquet"
     pd.DataFrame({"key": ["a"], "other": [1]}).to_parquet(path)
     with pytest.raises(ValueError, match="it has no column record, sha256"):
-        records.read_table(path)
+        record_tables.read_table(path)
     with pytest.raises(FileNotFoundError):
-        records.read_table(tmp_path / "none.parquet")
+        record_tables.read_table(tmp_path / "none.parquet")
 
 
 def test_what_the_store_has_is_never_overwritten(three, tmp_path):

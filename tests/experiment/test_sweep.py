@@ -17,7 +17,7 @@ from chaos import Chaos
 from safetensors import safe_open
 
 from cxrlib.config import RunConfig
-from cxrlib.experiment import cluster, sweep
+from cxrlib.experiment import cluster, record_tables, sweep
 from cxrlib.experiment import record as records
 from cxrlib.experiment.sweep import RunsFailedError, run_all
 from cxrlib.study.parameters import Performance
@@ -107,8 +107,8 @@ def test_ctrl_c_stops_everything_and_the_next_call_goes_on(one_run, tmp_path):
 def test_a_store_filled_elsewhere_is_used_without_training(one_run, tmp_path, monkeypatch):
     study = Performance.parse(one_run | {"inits": ["random"], "seeds": [0, 1]})
     found = run_all(study.runs(), workers=1)
-    records.write_table(found, tmp_path / "sweep.parquet")
-    for record in records.read_table(tmp_path / "sweep.parquet"):
+    record_tables.write_table(found, tmp_path / "sweep.parquet")
+    for record in record_tables.read_table(tmp_path / "sweep.parquet"):
         records.save_without_weights(record, tmp_path / "copied")
     monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("trained again"))
     copied = Performance.parse(one_run | {"inits": ["random"], "seeds": [0, 1], "store": tmp_path / "copied"})

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from cxrlib.cli.main import app
 from cxrlib.config import ParameterError, RunConfig
-from cxrlib.experiment import record as records
+from cxrlib.experiment import record_tables
 from cxrlib.experiment.sweep import RunsFailedError
 from cxrlib.study import collect, plan
 from cxrlib.study.committed import DATA_SIZE, PERFORMANCE
@@ -32,13 +32,13 @@ def small(monkeypatch, tmp_path, one_run):
 
 def test_a_table_grows_by_what_is_missing(small, tmp_path, capfd):
     assert collect.collect("small", small, [PERFORMANCE], workers=1) == (0, 1)
-    (first,) = records.read_table(tmp_path / "results" / "small.parquet")
+    (first,) = record_tables.read_table(tmp_path / "results" / "small.parquet")
     for path in (tmp_path / ".cache" / "small").glob("*/*"):
         path.unlink()
     capfd.readouterr()
     assert collect.collect("small", small, workers=1) == (1, 2)
     assert "2 runs: 1 recorded, 1 to do" in capfd.readouterr().err
-    found = records.read_table(tmp_path / "results" / "small.parquet")
+    found = record_tables.read_table(tmp_path / "results" / "small.parquet")
     assert first in found
     assert {record.config["seed"] for record in found} == {0, 1}
     assert collect.collect("small", small, workers=1) == (2, 2)
@@ -54,14 +54,14 @@ def test_what_was_computed_is_written_though_a_run_fails(small, tmp_path, monkey
     monkeypatch.setattr(collect, "run_all", half)
     with pytest.raises(RunsFailedError):
         collect.collect("small", small, workers=1)
-    assert len(records.read_table(tmp_path / "results" / "small.parquet")) == 1
+    assert len(record_tables.read_table(tmp_path / "results" / "small.parquet")) == 1
 
 
 def test_a_damaged_table_is_not_written_over(small, tmp_path):
     collect.collect("small", small, [PERFORMANCE], workers=1)
     file = tmp_path / "results" / "small.parquet"
-    (record,) = records.read_table(file)
-    records.write_table([record.model_copy(update={"key": "0" * 20})], file)
+    (record,) = record_tables.read_table(file)
+    record_tables.write_table([record.model_copy(update={"key": "0" * 20})], file)
     before = file.read_bytes()
     with pytest.raises(ValueError, match="damaged record"):
         collect.collect("small", small, workers=1)

@@ -9,7 +9,7 @@ from common import ROOT
 
 from cxrlib.cli import predict
 from cxrlib.config import ParameterError, RunConfig, is_classical
-from cxrlib.experiment import costs
+from cxrlib.experiment import costs, record_tables
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
 from cxrlib.explain import default_target_layer, grad_cam
@@ -208,7 +208,7 @@ def test_what_is_not_trained_here_is_planned_with_its_cost(monkeypatch):
 
 def test_a_run_without_records_is_estimated_from_one_with():
     """The committed records hold runs without mixup, whose configuration has a null."""
-    recorded = [run for run in records.read_table(ROOT / "results" / "quarter.parquet") if run.config["arch"] == "torchvision:shufflenet_v2_x1_0"]
+    recorded = [run for run in record_tables.read_table(ROOT / "results" / "quarter.parquet") if run.config["arch"] == "torchvision:shufflenet_v2_x1_0"]
     assert recorded
     same = RunConfig(**{name: value for name, value in recorded[0].config.items() if value is not None})
     assert costs.seconds_like(same, recorded[0]) == pytest.approx(recorded[0].wall_seconds)

@@ -16,6 +16,7 @@ from scipy.stats import norm, t
 from cxrlib import markup
 from cxrlib.config import RunConfig
 from cxrlib.experiment import record as records
+from cxrlib.experiment import record_tables
 from cxrlib.experiment.record import Record
 from cxrlib.metrics import operating, proportions
 from cxrlib.metrics.two_way import Measured
@@ -375,7 +376,7 @@ def test_choosing_among_equals_is_optimistic_and_one_clear_best_is_not():
 
 
 def test_selection_on_validation_stands_beside_selection_on_test():
-    trials = records.read_table(ROOT / "results" / "upstream.parquet")
+    trials = record_tables.read_table(ROOT / "results" / "upstream.parquet")
     table = selection.by_validation(trials, ("base_lr",))
     assert len(table) > 0
     assert (table["its test accuracy"] <= table["its test accuracy there"]).all()
@@ -529,7 +530,7 @@ def _asked(runs, study: str) -> list[str]:
 
 
 def test_every_committed_record_is_a_run_of_the_profile(committed):
-    stored = records.read_table(TABLE)
+    stored = record_tables.read_table(TABLE)
     counts = committed.counts().set_index("study")
     assert counts.at["all", "recorded"] == len(stored) == len(committed.records)
     papers = {run for study in ("02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "05_grad_cam") for run in _asked(committed, study)}
@@ -599,7 +600,7 @@ def test_a_table_of_two_data_sets_is_refused(tmp_path, committed):
     run = committed.records[0]
     other = run.data | {"name": "other", "fingerprint": "1"}
     key = records.content_key(run.config, "1", run.initialisation["sha256"])
-    records.write_table([run, run.model_copy(update={"data": other, "key": key})], tmp_path / "two.parquet")
+    record_tables.write_table([run, run.model_copy(update={"data": other, "key": key})], tmp_path / "two.parquet")
     with pytest.raises(ValueError, match="several data sets"):
         recorded.read(tmp_path / "two.parquet", "quarter")
     assert recorded.read(tmp_path / "none.parquet", "quarter").records == []

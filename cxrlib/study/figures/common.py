@@ -1,11 +1,11 @@
 """Figures of the book: one function each, from tables and arrays to a matplotlib figure.
 
-All are drawn in the one style of :mod:`cxrlib.study.figures.style`, with intervals wherever they show an estimate and shares in percent.
+Here are those of the paper's own pages; those of heat maps (:mod:`cxrlib.study.figures.heat`) and of costs
+(:mod:`cxrlib.study.figures.speed`) are handed on. All are drawn in the one style of :mod:`cxrlib.study.figures.style`, with intervals wherever they show an estimate and shares in percent.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -19,19 +19,14 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study.figures import style
-from cxrlib.study.figures.style import ACCENT, FAINT, GRID, HEAT, INK, SMALL, SOFT, VERDICTS, WIDTH, use_style
+from cxrlib.study.figures.heat import cam_grid, frames, heat_per_area, paired_regions, randomisation
+from cxrlib.study.figures.speed import cost_lines, ratio_dots
+from cxrlib.study.figures.style import ACCENT, FAINT, GRID, INK, SMALL, SOFT, WIDTH, estimate_errors, use_style
 
 __all__ = [
     "cam_grid", "confusion", "cost_lines", "count_bars", "curve_pair", "data_size", "estimate_errors", "file_shapes", "frames", "grid_panels",
     "heat_per_area", "image_grid", "learning_curves", "paired_regions", "pretraining", "randomisation", "ratio_dots", "reliability", "residual_units", "use_style",
 ]  # fmt: skip
-
-
-def estimate_errors(ax: Axes, x: Sequence[float], estimates: Sequence[Estimate], **looks) -> None:
-    """Draw estimates with their 95 % intervals."""
-    values = np.array([float(e) for e in estimates])
-    spread = np.array([[e - e.low, e.high - e] for e in estimates]).T
-    ax.errorbar(x, values, yerr=np.nan_to_num(np.clip(spread, 0, None)), **{"capsize": 3, "linewidth": 1.6, "markersize": 6} | looks)
 
 
 def image_grid(rows: dict[str, Sequence[np.ndarray]], captions: dict[str, Sequence[str]], title: str) -> Figure:
@@ -217,92 +212,6 @@ def data_size(table: pd.DataFrame, title: str, references: dict[str, float]) -> 
     return figure
 
 
-def cam_grid(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], title: str, outlines: np.ndarray | None = None) -> Figure:
-    """Each image above its Grad-CAM overlay (Figure 8); ``outlines`` are boolean masks drawn as contours.
-
-    Args:
-        maps: non-negative heat, shape (N, H, W), drawn as :func:`heat_per_area` on one scale for all images, from 0 to the greatest value.
-    """
-    density = heat_per_area(maps)
-    columns = min(len(images), 4)
-    blocks = -(-len(images) // columns)
-    figure, axes = plt.subplots(2 * blocks, columns, figsize=(WIDTH, 2 * blocks * (WIDTH - 0.8) / columns + 0.6 * blocks + 0.4), squeeze=False)
-    for ax in axes.flat:
-        ax.axis("off")
-    overlay = None
-    for place, (image, heat, caption) in enumerate(zip(images, density, titles, strict=True)):
-        above, below = axes[2 * (place // columns), place % columns], axes[2 * (place // columns) + 1, place % columns]
-        for ax in (above, below):
-            ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-        overlay = below.imshow(heat, cmap=HEAT, alpha=0.55, vmin=0, vmax=density.max() or 1)
-        if outlines is not None and outlines[place].any():
-            below.contour(outlines[place], levels=[0.5], colors="#fefefe", linewidths=1.4)
-        above.set_title(caption, fontsize=SMALL, fontweight="normal")
-    if overlay is not None:
-        bar = figure.colorbar(overlay, ax=axes.ravel().tolist(), location="bottom", shrink=0.6, aspect=40, pad=0.02)
-        bar.set_label("heat per area, one scale for all images (1: no preference)")
-    figure.suptitle(title, wrap=True)
-    return figure
-
-
-def frames(images: np.ndarray, maps: np.ndarray, outlines: np.ndarray) -> list[dict[str, str]]:
-    """For each image three drawings as SVG text: the image, its map on the common scale of all, and the map with the true outline in white.
-
-    Args:
-        images: grey values 0 to 255, shape (N, H, W); ``maps`` as in :func:`cam_grid`, ``outlines`` boolean masks.
-    """
-    density, drawn = heat_per_area(maps), []
-    for image, heat, outline in zip(images, density, outlines, strict=True):
-        pictures = {}
-        for kind in ("image", "map", "map and truth"):
-            figure, ax = plt.subplots(figsize=(3.3, 3.3), layout="none")
-            figure.subplots_adjust(0, 0, 1, 1)
-            ax.axis("off")
-            ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-            if kind != "image":
-                ax.imshow(heat, cmap=HEAT, alpha=0.55, vmin=0, vmax=density.max() or 1)
-            if kind == "map and truth" and outline.any():
-                ax.contour(outline, levels=[0.5], colors="#fefefe", linewidths=1.4)
-            stream = io.StringIO()
-            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-            plt.close(figure)
-            pictures[kind] = stream.getvalue()
-        drawn.append(pictures)
-    return drawn
-
-
-def heat_per_area(maps: np.ndarray) -> np.ndarray:
-    """Each heat map as its share of its own total times the number of pixels: 1 where a map has no preference; all zero stays zero."""
-    maps = np.asarray(maps, dtype=float)
-    total = maps.sum(axis=(1, 2), keepdims=True)
-    return np.divide(maps * maps[0].size, total, out=np.zeros_like(maps), where=total > 0)
-
-
-def paired_regions(groups: dict[tuple[str, str], Estimate], names: Sequence[str], labels: Sequence[str], title: str, ylabel: str) -> Figure:
-    """An estimate for each region and class, with a dotted line at 1, no preference; keys of ``groups`` are (region, class)."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 4.2))
-    for position, label in enumerate(labels):
-        places = np.arange(len(names)) + 0.12 * (position - (len(labels) - 1) / 2)
-        estimate_errors(ax, places, [groups[name, label] for name in names], linestyle="none", **style.series(label, position))
-    ax.axhline(1, color=SOFT, linestyle=":", label="no preference")
-    ax.set_xticks(range(len(names)), names)
-    ax.set(ylabel=ylabel, xlim=(-0.5, len(names) - 0.5))
-    style.legend_below(figure, [ax])
-    figure.suptitle(title)
-    return figure
-
-
-def randomisation(shares: Sequence[float], correlations: Sequence[Estimate], title: str) -> Figure:
-    """Rank correlation of heat maps with those of the trained model, by the share of layers made random, as an estimate each."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.8))
-    estimate_errors(ax, shares, correlations, marker="o", color=ACCENT)
-    ax.axhline(0, color=SOFT, linestyle=":")
-    ax.set(xlabel="layers made random, from the output down", ylabel="rank correlation with the trained\nmodel's maps (95 % interval)", ylim=(-1.05, 1.05))
-    style.percent_axis(ax, "x")
-    figure.suptitle(title)
-    return figure
-
-
 def pretraining(histories: dict[str, pd.DataFrame], held_out: dict[str, float], title: str) -> Figure:
     """Loss and accuracy while pretraining; histories by initialisation, columns step, loss, accuracy; ``held_out`` drawn dashed."""
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9))
@@ -349,52 +258,5 @@ def residual_units(layers: Sequence[tuple[str, str]], title: str) -> Figure:
         last = "ReLU, then output" if relu_after else "output"
         ax.add_patch(FancyArrowPatch((6, end - 0.35), (6, end - 1.15), arrowstyle="-|>", mutation_scale=9, color=INK))
         ax.text(6, end - 1.5, last, ha="center", va="center")
-    figure.suptitle(title)
-    return figure
-
-
-def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
-    """Measured ratios with their spread, and the ratio to reach as a tick; columns: name, ratio, low, high, target."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(table) + 1.8))
-    places = np.arange(len(table))[::-1]
-    reached = table["ratio"] >= table["target"]
-    for good, label in ((True, "measured: reached"), (False, "measured: short of it")):
-        part = reached == good
-        if part.any():
-            values = [Estimate(*row) for row in table.loc[part, ["ratio", "low", "high"]].itertuples(index=False)]
-            spread = np.array([[v - v.low, v.high - v] for v in values]).T
-            color, marker = VERDICTS["holds" if good else "contradicted"]
-            looks = {"color": color, "marker": marker, "linestyle": "none", "capsize": 3, "markersize": 7}
-            ax.errorbar([float(v) for v in values], places[part.to_numpy()], xerr=spread, label=label, **looks)
-    ax.plot(table["target"], places, linestyle="none", marker="|", markersize=16, markeredgewidth=2.5, color=INK, label="to reach")
-    ax.axvline(1, color=FAINT, linestyle=":", linewidth=1)
-    ax.set_xscale("log")
-    ticks = [tick for tick in (0.5, 1, 2, 3, 5, 10, 20, 50) if table[["low", "target"]].min().min() / 1.3 < tick < table["high"].max() * 1.5]
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
-    ax.set_yticks(places, table["name"])
-    ax.set(xlabel=xlabel)
-    style.legend_below(figure, [ax], columns=3)
-    figure.suptitle(title)
-    return figure
-
-
-def cost_lines(table: pd.DataFrame, lines: pd.DataFrame, x: str, title: str) -> Figure:
-    """Costs against the number of images, two panels a row, with the straight line fitted to each; one measurement a point.
-
-    Args:
-        lines: of :func:`cxrlib.study.pages.speed.cost_lines`, a row per cost.
-    """
-    costs = list(lines.index)
-    figure, axes = plt.subplots(-(-len(costs) // 2), 2, figsize=(WIDTH, 2.9 * -(-len(costs) // 2)), squeeze=False)
-    for ax in axes.flat[len(costs) :]:
-        ax.axis("off")
-    for ax, cost in zip(axes.flat, costs, strict=False):
-        slope, offset = lines.loc[cost, ["per_image", "fixed"]]
-        ends = np.array([0, table[x].max()])
-        ax.plot(ends / 1000, slope * ends + offset, color=FAINT, linestyle="--", label=f"{1000 * slope:.2g} s for 1,000")
-        ax.plot(table[x] / 1000, table[cost], color=ACCENT, marker="o", linestyle="none")
-        ax.set(xlabel="images (thousands)", ylabel="seconds", title=cost, ylim=(0, None))
-        ax.legend(loc="upper left")
     figure.suptitle(title)
     return figure

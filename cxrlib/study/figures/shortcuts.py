@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study.figures import style
-from cxrlib.study.figures.common import estimate_errors
 from cxrlib.study.figures.real import note
-from cxrlib.study.figures.style import SOFT, WIDTH
+from cxrlib.study.figures.style import SOFT, WIDTH, estimate_errors
 
 Rows = Sequence[tuple[str, dict[str, Estimate]]]
 

@@ -16,11 +16,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from cxrlib import markup
+from cxrlib.metrics.estimate import Estimate
 from cxrlib.study.parts import NAMES, upstream
 
 WIDTH = 8.0
@@ -120,6 +122,13 @@ def series(name: str, position: int) -> dict:
         return {"color": own.color, "marker": own.marker, "label": own.label, "markeredgecolor": own.color}
     color, marker, filling = SERIES[position % len(SERIES)]
     return {"color": color, "marker": marker, "markerfacecolor": filling, "label": markup.visible(name)}
+
+
+def estimate_errors(ax: Axes, x: Sequence[float], estimates: Sequence[Estimate], **looks) -> None:
+    """Draw estimates with their 95 % intervals."""
+    values = np.array([float(e) for e in estimates])
+    spread = np.array([[e - e.low, e.high - e] for e in estimates]).T
+    ax.errorbar(x, values, yerr=np.nan_to_num(np.clip(spread, 0, None)), **{"capsize": 3, "linewidth": 1.6, "markersize": 6} | looks)
 
 
 def percent_axis(ax: Axes, axis: str = "y") -> None:

@@ -16,7 +16,8 @@ import pandas as pd
 
 from cxrlib import phantom
 from cxrlib.config import RunConfig
-from cxrlib.experiment.record import Record, load, write_table
+from cxrlib.experiment.record import Record, load
+from cxrlib.experiment.record_tables import write_table
 from cxrlib.metrics.inference import auc_difference, auc_over_seeds, difference_over_seeds, share_over_seeds
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)

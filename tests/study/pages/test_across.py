@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from common import ROOT
 
-from cxrlib.experiment.record import Record, read_table
+from cxrlib.experiment.record import Record
+from cxrlib.experiment.record_tables import read_table
 from cxrlib.study.pages import across as pages
 from cxrlib.study.pages import corruptions, failures
 from cxrlib.study.pages.across import Across

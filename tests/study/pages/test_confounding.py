@@ -8,7 +8,7 @@ from common import ROOT
 
 from cxrlib.config import RunConfig
 from cxrlib.experiment import one_run as experiment
-from cxrlib.experiment import record as records
+from cxrlib.experiment import record_tables
 from cxrlib.experiment.one_run import open_dataset
 from cxrlib.study import comparisons, verdicts
 from cxrlib.study.comparisons import design_of_paper
@@ -25,7 +25,7 @@ PHANTOMS = {"seed": 0, "train_positive": 8, "train_negative": 8, "test_per_class
 
 def test_every_level_shows_the_same_patients_and_is_tested_twice(tmp_path):
     made = confounding.compute(tmp_path / "work", tmp_path / "table.parquet", (0.0, 1.0), (0, 1), PHANTOMS, RUN, workers=1)
-    table = records.read_table(tmp_path / "table.parquet")
+    table = record_tables.read_table(tmp_path / "table.parquet")
     assert sorted(record.key for record in table) == sorted(record.key for record in made)
     assert [record.data["source_confounding"] for record in made] == [0.0, 0.0, 1.0, 1.0]
     for record in made:
@@ -48,7 +48,7 @@ def test_every_level_shows_the_same_patients_and_is_tested_twice(tmp_path):
 
 @pytest.mark.skipif(not (ROOT / "results" / "confounding.parquet").is_file(), reason="not recorded yet")
 def test_the_committed_curve_is_complete_and_recomputed():
-    stored = records.read_table(ROOT / "results" / "confounding.parquet")
+    stored = record_tables.read_table(ROOT / "results" / "confounding.parquet")
     assert sorted((r.data["source_confounding"], r.config["seed"]) for r in stored) == sorted((level, seed) for level in confounding.LEVELS for seed in confounding.SEEDS)
     assert all(record.data["is_phantom"] for record in stored)
     assert not any("dirty" in record.code_version for record in stored)
@@ -149,7 +149,7 @@ def test_heat_is_measured_written_and_read_back(one_run, tmp_path):
 def test_the_committed_heat_belongs_to_committed_records():
     table = cam_energy.read(ROOT / "results" / "grad_cam.parquet")
     about = table.attrs["about"]
-    stored = {record.key: record for record in records.read_table(ROOT / "results" / "quarter.parquet")}
+    stored = {record.key: record for record in record_tables.read_table(ROOT / "results" / "quarter.parquet")}
     assert len(about["records"]) == table["seed"].nunique() == 5
     for seed, key in about["records"].items():
         record = stored[key]
@@ -186,7 +186,7 @@ def test_sizes_give_the_class_away_only_if_they_differ(tmp_path):
 @pytest.mark.skipif(not (ROOT / "results" / "files.parquet").is_file(), reason="not recorded yet")
 def test_the_committed_sizes_are_those_of_the_records_data():
     files = file_sizes.read(ROOT / "results" / "files.parquet")
-    record = records.read_table(ROOT / "results" / "quarter.parquet")[0]
+    record = record_tables.read_table(ROOT / "results" / "quarter.parquet")[0]
     assert files.attrs["about"]["fingerprint"] == record.data["fingerprint"]
     tested = files[files["split"] == "test"].set_index("file")
     assert (tested["label"] == "positive").astype(int).to_dict() == record.table().set_index("file")["label"].to_dict()

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from common import ROOT
 
-from cxrlib.experiment import record
+from cxrlib.experiment import record_tables
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import plan
 from cxrlib.study.pages import transfer
@@ -17,7 +17,7 @@ TABLE = ROOT / "results" / "upstream.parquet"
 
 @pytest.fixture(scope="module")
 def table():
-    return record.read_table(TABLE)
+    return record_tables.read_table(TABLE)
 
 
 def configs(runs):

@@ -5,7 +5,7 @@ import pytest
 from common import ROOT
 from sklearn.metrics import roc_auc_score
 
-from cxrlib.experiment.record import read_table
+from cxrlib.experiment.record_tables import read_table
 from cxrlib.study.pages import across as pages
 from cxrlib.study.pages import attention, looking
 from cxrlib.study.pages.across import Across
