@@ -1,4 +1,4 @@
-"""Area under the ROC curve: DeLong's interval, for images or patients, and paired test.
+"""Area under the ROC curve: DeLong's interval, for images or patients.
 
 Sources: DeLong et al. 1988 (Biometrics 44, 837) in the midrank form of Sun & Xu 2014 (IEEE Signal Processing Letters
 21, 1389); Obuchowski 1997 (Biometrics 53, 567: several images of a patient); Newcombe 2006 (Statistics in Medicine 25, 559), method 5, for an AUC of exactly 0 or 1.
@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from cxrlib.metrics.estimate import (
     Estimate,
-    check_both_classes,
     check_confidence,
     check_pair,
     normal_quantile,
@@ -70,33 +69,6 @@ def delong(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95, patie
 
     half_width = normal_quantile(confidence) * math.sqrt(variance) / (auc * (1 - auc))
     return Estimate(auc, expit(logit(auc) - half_width), expit(logit(auc) + half_width))
-
-
-def delong_paired(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """AUC of a minus AUC of b on the same images, in [-1, 1], with DeLong's interval and two-sided p_value.
-
-    Identical rankings give 0 with p = 1. Where the variance is zero but the difference is not, interval and p are NaN:
-    the data do not say how sure the difference is. ValueError unless both classes occur.
-    """
-    labels, scores_a = check_both_classes(labels, scores_a, "scores_a")
-    _, scores_b = check_pair(labels, scores_b, "scores_b")
-    check_confidence(confidence)
-    placements = zip(delong_placements(labels, scores_a), delong_placements(labels, scores_b))
-    below, above = (a - b for a, b in placements)
-    difference = float(below.mean())
-    if not below.any() and not above.any():
-        return Estimate(0.0, 0.0, 0.0, 1.0)
-    variance = (
-        below.var(ddof=1) / below.size + above.var(ddof=1) / above.size if min(below.size, above.size) > 1 else 0.0
-    )
-    if variance <= 0:
-        return Estimate(difference, math.nan, math.nan, math.nan)
-    from scipy.special import ndtr
-
-    error = math.sqrt(variance)
-    half_width = normal_quantile(confidence) * error
-    p_value = 2 * ndtr(-abs(difference) / error)
-    return Estimate(difference, max(difference - half_width, -1.0), min(difference + half_width, 1.0), p_value)
 
 
 def newcombe_auc(auc: float, n_positive: int, n_negative: int, confidence: float) -> tuple[float, float]:

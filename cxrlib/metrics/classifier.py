@@ -55,20 +55,6 @@ class Evaluation:
     threshold: float = 0.5
     confidence: float = 0.95
 
-    def as_dict(self) -> dict:
-        """Plain numbers for JSON and tables: name -> {value, low, high}, with None for NaN, and the four counts."""
-        names = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "auc")
-        parts = {name: [float(e), e.low, e.high] for name in names for e in [getattr(self, name)]}
-        plain = {
-            name: {key: None if math.isnan(number) else number for key, number in zip(("value", "low", "high"), values)}
-            for name, values in parts.items()
-        }
-        return plain | {
-            "confusion": self.confusion._asdict(),
-            "threshold": self.threshold,
-            "confidence": self.confidence,
-        }
-
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     """Proportion successes / n with its Wilson score interval; NaN for n = 0. ValueError unless 0 <= successes <= n."""

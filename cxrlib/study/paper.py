@@ -81,30 +81,6 @@ TABLE_1: dict[str, Row] = {
 }
 
 
-def printed_percent(part: int, whole: int, digits: int = 1) -> float | None:
-    """100 * part / whole as the paper prints it: exact halves rounded up (385 / 400 is 96.3); None if whole is 0.
-
-    Computed in integers, because a float such as 100 * 0.9275 may fall on either side of the half.
-    """
-    if whole == 0:
-        return None
-    scale = 10**digits
-    return (2 * 100 * scale * part + whole) // (2 * whole) / scale
-
-
-def printed_ratios(counts: Counts) -> dict[str, float | None]:
-    """The five ratios of Table 1 in percent, to its one decimal, from the counts of a confusion matrix."""
-    tp, fn, tn, fp = counts.tp, counts.fn, counts.tn, counts.fp
-    ratios = {
-        "accuracy": (tp + tn, tp + fn + tn + fp),
-        "sensitivity": (tp, tp + fn),
-        "ppv": (tp, tp + fp),
-        "specificity": (tn, tn + fp),
-        "npv": (tn, tn + fn),
-    }
-    return {name: printed_percent(*ratio) for name, ratio in ratios.items()}
-
-
 @dataclass(frozen=True)
 class Upstream:
     """Data that an initialisation saw before (section 4.1); None for none."""

@@ -115,9 +115,9 @@ def test_lists_tensors_and_columns_are_taken():
     import torch
 
     table = pandas.DataFrame({"y": [0, 1, 1], "p": [0.1, 0.8, 0.3]})
-    expected = classifier.evaluate([0, 1, 1], [0.1, 0.8, 0.3]).as_dict()
-    assert classifier.evaluate(table.y, table.p).as_dict() == expected
-    assert classifier.evaluate(np.array([False, True, True]), table.p).as_dict() == expected
+    expected = repr(classifier.evaluate([0, 1, 1], [0.1, 0.8, 0.3]))
+    assert repr(classifier.evaluate(table.y, table.p)) == expected
+    assert repr(classifier.evaluate(np.array([False, True, True]), table.p)) == expected
     assert classifier.evaluate(torch.tensor([0.0, 1, 1]), torch.tensor([0.1, 0.8, 0.3])).confusion == (1, 1, 1, 0)
 
 
@@ -137,8 +137,6 @@ def test_estimate_is_a_float_that_survives_copies():
     assert e.percent() == "96.5 (94.2 to 97.9)" and Estimate(math.nan).percent() == "–"
     for twin in (copy.deepcopy(e), pickle.loads(pickle.dumps(e))):
         assert (twin, twin.low, twin.high, twin.p_value) == (0.965, 0.942, 0.979, 0.5)
-    plain = classifier.evaluate([1, 1], [0.9, 0.2]).as_dict()
-    assert json.loads(json.dumps(plain, allow_nan=False))["specificity"] == {"value": None, "low": None, "high": None}
 
 
 def test_delong_equals_brute_force_with_ties(noisy):
@@ -191,22 +189,6 @@ def test_patient_ids_of_any_kind():
             patient_index(missing, 2)
     with pytest.raises(ValueError, match="2 entries for 3 images"):
         patient_index(["a", "b"], 3)
-
-
-def test_paired_delong(noisy):
-    labels, scores = noisy
-    random = np.random.default_rng(1)
-    other = scores + random.normal(0, 0.1, scores.size)
-    d = auc.delong_paired(labels, scores, other)
-    assert d == pytest.approx(sk.roc_auc_score(labels, scores) - sk.roc_auc_score(labels, other))
-    difference = brute_force_auc(labels, scores)[0] - brute_force_auc(labels, other)[0]
-    variance = sum(difference.mean(axis).var(ddof=1) / difference.shape[1 - axis] for axis in (0, 1))
-    assert (d.high - d.low) / 2 == pytest.approx(1.959964 * math.sqrt(variance), rel=1e-5)
-    assert auc.delong_paired(labels, other, scores).p_value == pytest.approx(d.p_value)
-    assert auc.delong_paired(labels, scores, 3 * scores - 7).p_value == 1
-    assert math.isnan(auc.delong_paired([0, 0, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1]).p_value)
-    with pytest.raises(ValueError, match="both classes"):
-        auc.delong_paired([1, 1], [1, 2], [2, 1])
 
 
 def test_curves_agree_with_their_areas(noisy):
