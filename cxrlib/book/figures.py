@@ -100,7 +100,11 @@ def kinds(notebook: Path) -> set[str]:
 
 
 class FigureDirective(Figure):
-    """A figure of an executed notebook, by its ``mystnb.figure`` name, for a page other than its own."""
+    """A figure of an executed notebook, by its ``mystnb.figure`` name, for a page other than its own.
+
+    MyST-NB's ``glue:figure`` with ``:doc:`` shows what a cell glued and no more. Here the finding as alternative text and
+    the badge come along, and the drawing is a file of the book, so that it has a copy for the dark theme.
+    """
 
     required_arguments = 2
 

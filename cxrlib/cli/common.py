@@ -16,6 +16,8 @@ from cxrlib.parameter_files import read_value
 Labels = Annotated[Path | None, typer.Option(help="Folder with the label files, if not beside the images.")]
 Store = Annotated[Path, typer.Option(help="Folder of run records.")]
 Cache = Annotated[Path, typer.Option(help="Folder of resized images.")]
+Out = Annotated[Path, typer.Option(help="Table to write.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default one per GPU or core.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse data with any problem, instead of leaving rows out.")]
 Setting = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="NAME=VALUE, value in YAML; may repeat.")]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cxrlib import DISCLAIMER
-from cxrlib.cli.common import Cache, Labels, Setting, Store, Strict, plain_errors, settings
+from cxrlib.cli.common import Cache, Labels, Setting, Store, Strict, Workers, plain_errors, settings
 from cxrlib.cli.evidence import evidence_app
 from cxrlib.cli.runs import plan, runs_app
 from cxrlib.cli.shortcuts import shortcuts_app
@@ -170,7 +170,7 @@ def results(
     table: Annotated[list[str] | None, typer.Option(help="Only this table of results/, such as quarter; may repeat.")] = None,
     study: Annotated[list[str] | None, typer.Option(help="Only the runs of this notebook, such as 04_data_size; may repeat.")] = None,
     labels: Labels = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; default one per GPU or core.")] = None,
+    workers: Workers = None,
     strict: Strict = False,
 ) -> None:
     """Complete the committed tables of records that the book draws. Stop it with Ctrl-C; the same command goes on."""

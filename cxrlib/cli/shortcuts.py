@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli.common import Cache, Labels, plain_errors
+from cxrlib.cli.common import Cache, Labels, Out, Workers, plain_errors
 
 shortcuts_app = typer.Typer(help="Recompute what the page on disease or data source draws.", no_args_is_help=True)
 
 Data = Annotated[Path, typer.Option(help="Folder in the COVIDx layout.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default one per GPU or core.")]
 
 
 @shortcuts_app.command("confounding")
@@ -32,7 +31,7 @@ def confounding(
 def grad_cam(
     data: Data,
     store: Annotated[Path, typer.Option(help="Folder of run records; what has no weights is trained again.")] = Path("runs"),
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/grad_cam.parquet"),
+    out: Out = Path("results/grad_cam.parquet"),
     profile: Annotated[str, typer.Option(help="Parameter set: the runs of notebook 03 from the initialisation of notebook 05.")] = "quarter",
     labels: Labels = None,
     cache: Cache = Path(".cache"),
@@ -64,7 +63,7 @@ def grad_cam(
 @shortcuts_app.command("files")
 def files(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/files.parquet"),
+    out: Out = Path("results/files.parquet"),
     labels: Labels = None,
     cache: Cache = Path(".cache"),
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli.common import plain_errors
+from cxrlib.cli.common import Out, plain_errors
 
 truth_app = typer.Typer(help="Recompute what the pages with truth on real X-rays draw.", no_args_is_help=True)
 
@@ -20,7 +20,7 @@ Seeds = Annotated[int, typer.Option(min=1, help="Seeds, from 0.")]
 @truth_app.command("attention")
 def attention(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/attention.parquet"),
+    out: Out = Path("results/attention.parquet"),
     folder: Folder = Path(".cache/truth"),
     init: Inits = None,
     seeds: Seeds = 2,
@@ -72,7 +72,7 @@ def across(
 @truth_app.command("failures")
 def failures(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/corruptions.parquet"),
+    out: Out = Path("results/corruptions.parquet"),
     folder: Folder = Path(".cache/truth"),
     seeds: Seeds = 3,
 ) -> None:
