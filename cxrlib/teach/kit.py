@@ -87,10 +87,13 @@ def pinned(lock: str, names: set[str]) -> str:
     Raises:
         BookError: if one of them is not in it.
     """
-    parts = {canonicalize_name(re.match(r"[\w.-]+", part)[0]): part for part in re.split(r"\n(?=[A-Za-z0-9])", lock) if re.match(r"[\w.-]+==", part)}
+    parts: dict[str, list[str]] = {}  # a distribution may be pinned more than once, for several Pythons or systems
+    for part in re.split(r"\n(?=[A-Za-z0-9])", lock):
+        if (found := re.match(r"([\w.-]+)==", part)) is not None:
+            parts.setdefault(canonicalize_name(found[1]), []).append(part.rstrip())
     if missing := sorted(names - parts.keys()):
         raise BookError(f"requirements.lock does not have {', '.join(missing)}; run `make lock`")
-    return "\n".join(parts[name].rstrip() for name in sorted(names)) + "\n"
+    return "\n".join(part for name in sorted(names) for part in parts[name]) + "\n"
 
 
 def _pip(*arguments: str) -> None:

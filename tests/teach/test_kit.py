@@ -84,5 +84,7 @@ def test_every_wheel_that_a_class_needs_is_pinned():
     assert {"torch", "jupyterlab", "sphinx-exercise", "numpy"} <= names and not {"nbgrader", "pytest", "ruff"} & names
     pins = kit.pinned((ROOT / "requirements.lock").read_text(), names)
     assert pins.count("\n    --hash=sha256:") >= len(names) and "torch==2.14.1" in pins
+    lock = "a==1 ; python_version < '3' \\\n    --hash=sha256:0\na==2 \\\n    --hash=sha256:1\nb==3 \\\n    --hash=sha256:2\n"
+    assert kit.pinned(lock, {"a"}) == lock[: lock.index("b==3")], "for each Python its own version"
     with pytest.raises(BookError, match="does not have nowhere; run `make lock`"):
         kit.pinned("a==1 \\\n    --hash=sha256:0\n", {"nowhere"})
