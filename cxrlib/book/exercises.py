@@ -5,6 +5,8 @@ know, and its switch for counting figures does not count the figures of this boo
 
 ``make book STUDENT=1`` renders a copy of the sources from which every ``{solution}`` and ``{teacher}`` block was taken, so
 neither the pages nor the sources and notebooks beside them, nor the search, can hold one.
+
+The exercise of a notebook lies beside the text of the book, in ``book/tasks/NAME.md``: a changed exercise executes nothing again.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 STUDENT = "student"
+TASKS = "tasks"
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|:{3,})\{(?:solution|teacher)\}", re.MULTILINE)
 MADE = frozenset({".git", ".venv", ".cache", "_build", "runs", "data", "book", ".pytest_cache", "node_modules"})
 """What the student's copy of the repository does not link to: made by running, or written anew."""
@@ -114,6 +117,16 @@ def repair(body: str) -> str:
     return re.sub(r'<span class="caption-number">\s*</span>', "", body)
 
 
+def append_task(app: Sphinx, page: str, source: list[str]) -> None:
+    """Add the exercise of a notebook, if it has one, as the last cell of what Sphinx reads; the file stays as it was executed."""
+    task = Path(app.srcdir) / TASKS / f"{Path(page).name}.md"
+    if not page.startswith("executed/") or not task.is_file():
+        return
+    notebook = json.loads(source[0])
+    notebook["cells"].append({"cell_type": "markdown", "id": "exercise", "metadata": {}, "source": task.read_text(encoding="utf-8")})
+    source[0] = json.dumps(notebook)
+
+
 def _repair_page(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     if context.get("body"):
         context["body"] = repair(context["body"])
@@ -131,5 +144,6 @@ def setup(app: Sphinx) -> None:
     app.setup_extension("sphinx_exercise")
     app.add_node(solution_node, override=True, html=(open_solution, close_solution))
     app.add_directive("teacher", TeacherDirective)
+    app.connect("source-read", append_task)
     app.connect("config-inited", _count_exercises_only, priority=900)
     app.connect("html-page-context", _repair_page, priority=400)

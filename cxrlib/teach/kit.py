@@ -120,6 +120,7 @@ def collect_wheels(root: Path, folder: Path, all_of_them: bool) -> None:
         wanted = Path(place) / "wanted.txt"
         wanted.write_text(pinned((root / "requirements.lock").read_text(encoding="utf-8"), needed(root)), encoding="utf-8")
         _pip("download", "--no-deps", "--require-hashes", "-r", str(wanted), "-d", str(folder))
+    _pip("install", "--dry-run", "--ignore-installed", "--no-index", "--find-links", str(folder), WANTED)  # is it whole?
 
 
 def gather(root: Path, pages: Path, work: Path, wheels: bool = False, ready: Path | None = None) -> tuple[Path, Path]:

@@ -11,10 +11,11 @@ from common import ROOT
 from cxrlib.book import build, exercises
 
 PROSE = sorted(path for path in (ROOT / "book").glob("*.md") if path.stem not in ("references", "teach"))
+TASKS = sorted((ROOT / "book" / exercises.TASKS).glob("*.md"))
 SECRET = "the pelican knows"
 
 
-@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PROSE + TASKS, ids=lambda path: path.stem)
 def test_every_page_has_an_exercise_and_every_exercise_a_solution(path):
     text = path.read_text(encoding="utf-8")
     asked = re.findall(r"^`{3,}\{exercise\}[^\n]*\n:label: (\S+)$", text, re.MULTILINE)
@@ -28,9 +29,13 @@ def test_every_page_has_an_exercise_and_every_exercise_a_solution(path):
             assert line not in student
 
 
+def test_every_notebook_has_an_exercise():
+    assert [path.stem for path in TASKS] == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
 def test_labels_are_unique():
-    labels = [label for path in PROSE for label in re.findall(r"^:label: (ex-\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)]
-    assert len(labels) == len(set(labels)) >= 20
+    labels = [label for path in PROSE + TASKS for label in re.findall(r"^:label: (ex-\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert len(labels) == len(set(labels)) >= 35
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,8 @@ def made(root):
     page = "# Home\n\n" + task.replace("NAME", "home") + "\n```{teacher} A sound answer\nYes, SECRET.\n```\n\nSee {ref}`ex-home` and {ref}`ex-a`.\n"
     (root / "book" / "index.md").write_text(page.replace("SECRET", SECRET))
     cells = [nbformat.v4.new_markdown_cell("# A\n\n" + task.replace("NAME", "a").replace("SECRET", SECRET)), nbformat.v4.new_code_cell("1 + 1")]
+    (root / "book" / exercises.TASKS).mkdir()
+    (root / "book" / exercises.TASKS / "a.md").write_text("## Exercise\n\n" + task.replace("NAME", "a-2").replace("SECRET", SECRET))
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}), root / "book" / "executed" / "a.ipynb")
     return root
 
@@ -77,10 +84,13 @@ def test_the_students_edition_holds_no_solution_anywhere(tmp_path):
     root = made(tmp_path)
     assert build._render(exercises.student_copy(root), root / "_build" / "html-student", force=True) is True
     pages = root / "_build" / "html-student"
-    assert holding(pages, SECRET) == [] and holding(pages, "Solution to") == [] and holding(pages, "sound answer") == []
+    assert holding(pages, SECRET) == []
+    titles = [path for words in ("Solution to", "sound answer") for path in holding(pages, words) if path.parent.name != "source"]
+    assert titles == [], "nor a heading of one, outside of the source of cxrlib"
     home = (pages / "index.html").read_text(encoding="utf-8")
     assert "Who knows?" in home and "Exercise 1" in home
-    assert "Exercise 2" in (pages / "executed" / "a.html").read_text(encoding="utf-8"), "counted through the book"
+    notebook = (pages / "executed" / "a.html").read_text(encoding="utf-8")
+    assert "Exercise 2" in notebook and "Exercise 3" in notebook, "counted through the book, what lies beside a notebook too"
     assert list((pages / "_sources").rglob("*.ipynb")), "downloads are there, without solutions"
 
 
