@@ -103,8 +103,10 @@ def read_value(text: str) -> Any:
         raise ValueError(f"it holds a character that is not text ({error.reason})") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (LookupError, AttributeError):  # as PyYAML answers '!!bool maybe' and '!!timestamp x'
+        raise ValueError("a tag (!!) does not fit its value; leave it out") from None
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(str(error).splitlines()[0]) from None
+        raise ValueError((str(error).splitlines() or ["a value cannot be read"])[0]) from None
     finally:
         if loader is not None:
             loader.dispose()

@@ -40,7 +40,7 @@ LABEL_CORPUS = [
 
 PARAMETER_CORPUS = [
     "", "~", "[]", "{}", "a:", ": a", "? a", "- - - a", "seed: 1\nseed: 1", "&a [*a]", "&a {b: *a}", "<<: {seed: 1}", "<<: [1]", "seed: !!int x", "seed: !!float ''",
-    "seed: !!binary x", "seed: !!timestamp 2001-99-99", "seed: !!set {a}", "seed: !!omap [a]", "seed: 1e999", "seed: " + "9" * 5000, "seed: -", "seed: .", "seed: ._", "seed: 1_",
+    "seed: !!binary x", "seed: !!timestamp 2001-99-99[", "seed: !!bool x", "seed: !!null x", "seed: !!float x", "seed: !!int ''", "seed: !!timestamp 2001-99-99", "seed: !!set {a}", "seed: !!omap [a]", "seed: 1e999", "seed: " + "9" * 5000, "seed: -", "seed: .", "seed: ._", "seed: 1_",
     "{[1]: 2}", "{{a: 1}: 2}", "%YAML 9.9\n---\na", "a: |\n  b", "schedule: [1, .nan, 3]", "base_lr: .inf", "data: [1]", "masks: {}", "sources: [a]", "\ud800" if False else "a: \"\\ud800\"",
 ]  # fmt: skip
 

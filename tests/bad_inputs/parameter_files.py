@@ -58,6 +58,8 @@ ROWS = [
     FILE("it is a folder", lambda place: (place / "run.yaml").mkdir(), (*BAD, "not a file but a folder")),
     FILE("it is a pipe", lambda place: os.mkfifo(place / "run.yaml"), (*BAD, "a device or a pipe")),
     FILE("it does not exist", lambda place: None, (*BAD, "No such file")),
+    FILE("a tag says time and the value is none", content("seed: !!timestamp 2001-99-99[\n"), (*BAD, "a tag (!!) does not fit its value", "leave it out")),
+    FILE("a tag says true or false and the value is neither", content("freeze: !!bool maybe\n"), (*BAD, "a tag (!!) does not fit its value")),
     FILE("a number is infinite", content("base_lr: .inf\n"), ("parameter 'base_lr' = inf", "finite number")),
     FILE("a number is too large to be one", content("base_lr: 1e400\n"), ("parameter 'base_lr' = inf", "finite number")),
     FILE("a number is true", content("base_lr: true\n"), ("parameter 'base_lr' = True", "give a number, not true or false")),
