@@ -14,8 +14,8 @@ from cxrlib.markup import visible
 from cxrlib.parameter_files import read_value
 
 Labels = Annotated[Path | None, typer.Option(help="Folder with the label files, if not beside the images.")]
-Store = Annotated[Path, typer.Option(help="Folder of run records.")]
-Cache = Annotated[Path, typer.Option(help="Folder of resized images.")]
+Store = Annotated[Path, typer.Option(help="Folder of run records.", file_okay=False)]
+Cache = Annotated[Path, typer.Option(help="Folder of resized images.", file_okay=False)]
 Out = Annotated[Path, typer.Option(help="Table to write.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default one per GPU or core.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse data with any problem, instead of leaving rows out.")]
@@ -26,7 +26,8 @@ Setting = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="NA
 def plain_errors() -> Iterator[None]:
     """Errors that carry a sentence for the user are printed as that sentence, with exit status 1.
 
-    What cannot be seen is written out, so that no name from data speaks to the terminal. A terminal that has no sign for a character, such as one of latin-1 for '…', gets a question mark and not a traceback.
+    What cannot be seen is written out, so that no name from data speaks to the terminal. A terminal that has no sign for a
+    character, such as one of latin-1 for '…', gets a question mark and not a traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

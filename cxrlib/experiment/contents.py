@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cxrlib import PROTOCOL_VERSION
 
 KEY = re.compile(r"[0-9a-f]{20}")
+_SHARES = frozenset(("accuracy", "sensitivity", "specificity", "auc"))
 
 
 class OtherVersionError(ValueError):
@@ -91,7 +93,28 @@ def checked(body: str, key: str) -> Record:
         raise ValueError(f"it is no record: {type(error).__name__} {error}") from None
     if record.key != key or content != key:
         raise ValueError("its content belongs to another key")
+    if record.protocol_version == PROTOCOL_VERSION and (reason := _impossible(record)):
+        raise ValueError(reason)
     return record
+
+
+def _impossible(record: Record) -> str:
+    """What no run records, in words: a checksum says that a record is as it was written, not by whom; '' if there is nothing."""
+    predictions = record.predictions
+    logits, labels = predictions.get("logit", []), predictions.get("label", [])
+    if len({len(column) for column in predictions.values()}) > 1:
+        return "its predictions are columns of several lengths"
+    if not logits or not all(isinstance(logit, (int, float)) and math.isfinite(logit) for logit in logits):
+        return "a logit is missing or no finite number"
+    if not {0, 1} >= set(labels):
+        return "a label is neither 0 nor 1"
+    if not record.history:
+        return "it has no evaluation"
+    for row in record.history:
+        for name, value in row.items():
+            if name.rpartition("_")[2] in _SHARES and not (math.isnan(value) or 0 <= value <= 1):
+                return f"its {name} is {value:g}, no share from 0 to 1"
+    return ""
 
 
 def _listed(names: list[str]) -> str:

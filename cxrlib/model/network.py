@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import timm
 import torch
@@ -124,6 +125,25 @@ def _read(initialisation: Initialisation) -> dict[str, torch.Tensor]:
         raise WeightsError(f"{path} is damaged or not safetensors ({error}); get the file again") from None
 
 
+def _sound(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as float32.
+
+    Raises:
+        WeightsError: if one holds whole numbers (counters aside), or a value that is not finite; or if all kernels are 0.
+    """
+    weights = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim and not tensor.is_floating_point():
+            raise WeightsError(f"{path}: '{name}' holds {str(tensor.dtype).removeprefix('torch.')} and no weights; get the file again")
+        weights[name] = tensor.float()
+        if count := int((~torch.isfinite(weights[name])).sum()):
+            raise WeightsError(f"{path}: {count} of {tensor.numel()} values of '{name}' are not finite; get the file again, or pretrain again")
+    kernels = [tensor for tensor in weights.values() if tensor.ndim > 1]
+    if kernels and not any(tensor.any() for tensor in kernels):
+        raise WeightsError(f"{path}: all its kernels are 0, which no training leaves; get the file again")
+    return weights
+
+
 def _load_backbone(model: nn.Module, initialisation: Initialisation, image_channels: int) -> None:
     """Load everything but the head, in place; one-channel and three-channel first convolutions are converted."""
     from timm.models import adapt_input_conv
@@ -132,7 +152,7 @@ def _load_backbone(model: nn.Module, initialisation: Initialisation, image_chann
     head = {id(parameter) for parameter in model.get_classifier().parameters()}
     head_names = {name for name, parameter in model.named_parameters() if id(parameter) in head}
     expected = {name: tensor for name, tensor in model.state_dict().items() if name not in head_names}
-    weights = {name: tensor.float() for name, tensor in _read(initialisation).items()}
+    weights = _sound(path, _read(initialisation))
     extra = [name for name in weights if name not in expected and not name.startswith(_HEAD_SUFFIXES)]
     missing = [name for name in expected if name not in weights]
     if extra or missing:

@@ -27,6 +27,12 @@ class NonFiniteLossError(RuntimeError):
     """The loss became infinite or not a number."""
 
 
+def _not_finite(config: RunConfig, what: str, step: int, rate: float) -> NonFiniteLossError:
+    place = f"at step {step} (learning rate {rate:.2g}, {config.init} at {config.crop} px)"
+    damped = f", or weight_decay from {config.weight_decay:g}" if config.weight_decay else ""
+    return NonFiniteLossError(f"{what} {place}; lower base_lr from {config.base_lr:g}{damped}, lengthen the warm-up, or use precision fp32")
+
+
 def learning_rate(step: int, schedule: tuple[int, ...], base_lr: float = 0.003) -> float | None:
     """Learning rate of a step (sections 3.3 and 4.1).
 
@@ -159,13 +165,12 @@ def train(
         progress.loss_count += 1
         last = progress.step == config.schedule[-1]
         if (progress.step % check_every == 0 or last) and not torch.isfinite(loss_sum):
-            raise NonFiniteLossError(
-                f"the loss is {loss.item():.3g} at step {step} (learning rate {rate:.2g}, {config.init} at {config.crop} px); "
-                f"lower base_lr from {config.base_lr:g}, lengthen the warm-up, or use precision fp32"
-            )
+            raise _not_finite(config, f"the loss is {loss.item():.3g}", step, rate)
         if progress.step % config.eval_every == 0 or last:
             mean_loss = float(accelerator.reduce(loss_sum, "mean")) / progress.loss_count
             row = {"step": progress.step, "learning_rate": rate, "train_loss": mean_loss}
+            if not all(torch.isfinite(parameter).all() for parameter in bare.parameters()):
+                raise _not_finite(config, "the weights are no numbers any more", step, rate)
             progress.history.append(row | evaluation_row(bare, splits, initialisation, config.image_channels))
             accelerator.log(progress.history[-1], step=progress.step)
             loss_sum.zero_()

@@ -161,6 +161,9 @@ def stated_normalisation(path: Path, metadata: dict[str, str]) -> tuple[Normalis
             raise WeightsError(f"{path}: metadata '{name}' = '{metadata[name]}' is neither one number nor three") from None
     if min(found[1] if isinstance(found[1], tuple) else (found[1],)) <= 0:
         raise WeightsError(f"{path}: metadata 'std' = '{metadata['std']}' must be positive")
+    for name, value in zip(("mean", "std"), found, strict=True):
+        if not all(0 <= each <= 1 for each in (value if isinstance(value, tuple) else (value,))):
+            raise WeightsError(f"{path}: metadata '{name}' = '{metadata[name]}' is no share of the brightest value, from 0 to 1; divide it by 255 if it is one of 255")
     return found[0], found[1]
 
 

@@ -58,6 +58,10 @@ ROWS = [
     LINE("the workers are 0", nothing, ("Invalid value for '--workers'",), ("data", "prepare", "set", "--size", "16", "--workers", "0")),
     LINE("runs external --strict is given a folder with a problem", lacking, NOT_STRICT, ("runs", "external", "set", "--strict")),
     LINE("results --strict is given a folder with a problem", lacking, NOT_STRICT, ("results", "--data", "set", "--table", "quarter-lite", "--strict")),
+    LINE("the store is a file", nothing, ("Invalid value for '--store'", "is a file"), ("runs", "list", "--store", "set/train.txt")),
+    LINE("a store that is to be cleaned is a file", nothing, ("Invalid value for '--store'", "is a file"), ("runs", "gc", "--yes", "--store", "set/train.txt")),
+    LINE("the cache is a file", nothing, ("Invalid value for '--cache'", "is a file"), ("data", "prepare", "set", "--size", "16", "--cache", "set/train.txt")),
+    LINE("the days of runs gc are not a number", nothing, ("Invalid value for '--days'",), ("runs", "gc", "--unfinished", "--days", "nan")),
     LINE("the command does not exist", nothing, ("No such command 'trian'",), ("trian",)),
     LINE("the option does not exist", nothing, ("No such option",), ("data", "check", "set", "--strickt")),
 ]

@@ -80,6 +80,27 @@ def archive(name: str, data: bytes, kind: int = zipfile.ZIP_DEFLATED, damage: bo
     return make
 
 
+def changed(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    """The weights that ship, changed."""
+
+    def make(place: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        from cxrlib.weights.source import WEIGHTS_FOLDER, file_metadata
+
+        source = WEIGHTS_FOLDER / "fractal-s.safetensors"
+        weights = load_file(source)
+        change(weights)
+        save_file(weights, place / SAFE, metadata=file_metadata(source))
+
+    return make
+
+
+def spoil(value: float) -> Callable[[dict], object]:
+    return lambda weights: weights["stem.conv.weight"].view(-1).__setitem__(3, value)
+
+
+LAPTOP = build("resnetv2_laptop", SAFE)
 NOISE = array((1000,), body=np.random.default_rng(0).bytes(4000))
 
 ROWS = [
@@ -108,9 +129,18 @@ ROWS = [
     WEIGHTS("it has two means", tensors({"mean": "0.4 0.5"}), (SAFE, "metadata 'mean' = '0.4 0.5' is neither one number nor three")),
     WEIGHTS("its mean is not finite", tensors({"mean": "nan"}), (SAFE, "metadata 'mean' = 'nan' is neither one number nor three")),
     WEIGHTS("its std is zero", tensors({"std": "0"}), (SAFE, "metadata 'std' = '0' must be positive")),
+    WEIGHTS("its mean is that of values up to 255", tensors({"mean": "127.5", "std": "127.5"}), (SAFE, "metadata 'mean' = '127.5' is no share of the brightest value", "divide it by 255")),
+    WEIGHTS("one of its stds is more than 1", tensors({"std": "0.2 57.4 0.2"}), (SAFE, "metadata 'std' = '0.2 57.4 0.2' is no share of the brightest value")),
     WEIGHTS("one of its stds is negative", tensors({"std": "0.2 -0.2 0.2"}), (SAFE, "metadata 'std' = '0.2 -0.2 0.2' must be positive")),
     WEIGHTS("it belongs to another architecture", tensors({"arch": "resnet50"}), (f"init '{SAFE}' belongs to arch 'resnet50', not to 'resnet18'", "set arch to 'resnet50'"), build("resnet18", SAFE)),
     WEIGHTS("it lacks the tensors of the architecture", tensors(), (SAFE, "missing"), build("resnetv2_laptop", SAFE)),
+    WEIGHTS("a value is not a number", changed(spoil(float("nan"))), (SAFE, "1 of 1568 values of 'stem.conv.weight' are not finite", "get the file again"), LAPTOP),
+    WEIGHTS("a value is infinite", changed(spoil(float("inf"))), (SAFE, "'stem.conv.weight' are not finite"), LAPTOP),
+    WEIGHTS("all kernels are zero", changed(lambda weights: [tensor.zero_() for tensor in weights.values()]), (SAFE, "all its kernels are 0", "get the file again"), LAPTOP),
+    WEIGHTS("a kernel holds whole numbers", changed(lambda weights: weights.update({"stem.conv.weight": (weights["stem.conv.weight"] * 99).int()})), (SAFE, "'stem.conv.weight' holds int32 and no weights"), LAPTOP),
+    WEIGHTS("a kernel is transposed", changed(lambda weights: weights.update({"stem.conv.weight": weights["stem.conv.weight"].transpose(0, 1).contiguous()})), (SAFE, "'stem.conv.weight' has shape (1, 32, 7, 7)", "use the arch it was made with"), LAPTOP),
+    WEIGHTS("a tensor is missing", changed(lambda weights: weights.pop("norm.bias")), (SAFE, "missing ['norm.bias']", "use the arch it was made with"), LAPTOP),
+    WEIGHTS("its names begin with 'module.'", changed(lambda weights: [weights.update({f"module.{name}": weights.pop(name)}) for name in list(weights)]), (SAFE, "does not fit this architecture"), LAPTOP),
     WEIGHTS("the architecture does not exist", lambda place: None, ("arch 'resnet5000' is neither a timm model", "resnetv2_laptop"), build("resnet5000", "random")),
     ARCHIVE("the archive is no archive", content(b"PK\x03\x04" + bytes(100), NPZ), (f"{NPZ} is truncated, damaged or no .npz archive", "its SHA-256 is", AGAIN)),
     ARCHIVE("the archive is empty", content(b"", NPZ), (f"{NPZ} is truncated, damaged or no .npz archive", AGAIN)),
