@@ -259,7 +259,8 @@ def test_bit_s_under_the_name_of_bit_m_is_refused(alone, sound):
 
 
 def test_an_archive_with_the_classes_of_bit_m_loads_as_bit_m_and_not_as_bit_s(alone):
-    arrays = zeros(21843) | {"resnet/group_norm/beta": np.linspace(-1, 1, 2048, dtype=np.float32)}
+    kernel = {"resnet/root_block/standardized_conv2d/kernel": np.ones((7, 7, 3, 64), np.float16)}
+    arrays = zeros(21843) | kernel | {"resnet/group_norm/beta": np.linspace(-1, 1, 2048, dtype=np.float32)}
     path = alone / "BiT-M-R50x1.npz"
     np.savez_compressed(path, **arrays)
     found = resolve_initialisation("bit-m", download=False)
