@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from cxrlib.words import shortened
 
+SOME = 2  # keys that are shown of many
 VERIFIED, FAILED, NOT_CHECKED = "verified", "FAILED", "not checked"
 
 
@@ -21,6 +23,7 @@ class Check:
         record: the files and records behind it.
         verified: None if it could not be checked here.
         note: what differs, or why it was not checked; how close it came.
+        keys: of the records behind it, where they are some of a table.
     """
 
     subject: str
@@ -29,6 +32,7 @@ class Check:
     record: str
     verified: bool | None
     note: str = ""
+    keys: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
@@ -36,13 +40,20 @@ class Check:
 
 
 def table(checks: Iterable[Check]) -> str:
-    """The checks as lines of text: word, claim, number, record, and the note below what failed."""
+    """The checks as lines of text: word, claim, number, record with some of its keys, and the note below what failed."""
     lines = []
     for check in checks:
-        lines.append(f"{check.word:<11}  {check.claim}  |  {shortened(check.number, 90)}  |  {check.record}")
+        more = f" and {len(check.keys) - SOME} more" if len(check.keys) > SOME else ""
+        keys = f": {', '.join(check.keys[:SOME])}{more}" if check.keys else ""
+        lines.append(f"{check.word:<11}  {check.claim}  |  {shortened(check.number, 90)}  |  {check.record}{keys}")
         if check.note and check.verified is not True:
             lines.append(f"{'':<11}  {check.note}")
     return "\n".join(lines)
+
+
+def as_json(checks: Iterable[Check]) -> str:
+    """The checks with everything that they hold, for programs."""
+    return json.dumps([asdict(check) | {"word": check.word} for check in checks], indent=1, ensure_ascii=False) + "\n"
 
 
 def counts(checks: Iterable[Check]) -> dict[str, dict[str, int]]:

@@ -18,6 +18,7 @@ import contextlib
 import io
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -142,8 +143,12 @@ def same(stated: Any, found: Any) -> bool:
     return type(stated) is type(found) and stated == found
 
 
-def compare(found: list[Glued], stated: dict[str, Any]) -> list[Check]:
-    """Each stated value against the one computed again; a verdict has a row for each of its comparisons."""
+def compare(found: list[Glued], stated: dict[str, Any], behind: Mapping[tuple[int, str, str], list[str]] | None = None) -> list[Check]:
+    """Each stated value against the one computed again; a verdict has a row for each of its comparisons.
+
+    Args:
+        behind: keys of the records behind each comparison, of :func:`cxrlib.evidence.behind.keys`.
+    """
     again = {(each.notebook, each.name): each for each in found}
     checks = []
     for notebook, values in stated["values"].items():
@@ -152,7 +157,7 @@ def compare(found: list[Glued], stated: dict[str, Any]) -> list[Check]:
             if each is None:
                 checks.append(Check("glued", f"{notebook}::{name}", str(value), files, False, "no notebook glues it from committed records; write the file again"))
             elif name == "verdicts":
-                checks += _of_verdicts(value, _as_stated(each), files)
+                checks += _of_verdicts(value, _as_stated(each), files, behind or {})
             else:
                 fits = same(value, each.value)
                 checks.append(Check("glued", f"{notebook}::{name}", str(value), files, fits, "" if fits else f"computed again: {each.value}"))
@@ -161,7 +166,7 @@ def compare(found: list[Glued], stated: dict[str, Any]) -> list[Check]:
     return checks
 
 
-def _of_verdicts(stated: list[dict[str, Any]], found: list[dict[str, Any]], files: str) -> list[Check]:
+def _of_verdicts(stated: list[dict[str, Any]], found: list[dict[str, Any]], files: str, behind: Mapping[tuple[int, str, str], list[str]]) -> list[Check]:
     """Claim by claim and comparison by comparison; the word of a claim is checked with its comparisons."""
     name = lambda row: (row["claim"], row["part"], row["compared"])  # noqa: E731
     again, checks = {name(row): row for row in found}, []
@@ -170,7 +175,9 @@ def _of_verdicts(stated: list[dict[str, Any]], found: list[dict[str, Any]], file
         claim = f"claim {row['claim']} ({row['title']}, {row['claim_word']}): {row['part']}: {row['compared']}"
         differing = ["it is gone"] if other is None else [f"{key}: {other.get(key)}" for key in {**row, **other} if row.get(key) != other.get(key)]
         note = f"computed again: {'; '.join(differing)}" if differing else ""
-        checks.append(Check("verdict", claim, f"{row['word']}: {row['result']}", f"{files}; {row['pairs']} pairs or runs", not differing, note))
+        keys = tuple(behind.get(name(row), ()))
+        where = f"{len(keys)} records of results/quarter.parquet" if keys else f"{row['pairs']} runs of {files}" if row["pairs"] else "no run"
+        checks.append(Check("verdict", claim, f"{row['word']}: {row['result']}", where, not differing, note, keys))
     checks += [Check("verdict", f"claim {row['claim']}: {row['compared']}", row["word"], files, False, f"{STATED} does not state it") for row in again.values()]
     return checks
 

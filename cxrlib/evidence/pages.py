@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -44,7 +44,7 @@ class ChecklistDirective(SphinxDirective):
         if faults := checklists.missing(known[name], root):
             raise self.error("; ".join(faults))
         answers = [item.answer for item in known[name].items]
-        counted = ", ".join(f"{answers.count(answer)} {answer}" for answer in dict.fromkeys(answers))
+        counted = ", ".join(f"{answers.count(answer)} {answer}" for answer in get_args(checklists.Answer) if answer in answers)
         rows: list[list[Cell]] = [["Item", "About", "Answer", "Where, or why not"]]
         rows += [[item.item, item.title, nodes.strong("", item.answer), self._reasons(item)] for item in known[name].items]
         return [nodes.paragraph("", f"{len(answers)} items: {counted}. {known[name].checked}"), table(rows, ["cxr-checklist"])]
@@ -99,6 +99,7 @@ def wheels(path: Path) -> list[list[str]]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_css_file("evidence.css")
     app.add_directive("cxr-checklist", ChecklistDirective)
     app.add_directive("cxr-cards", CardsDirective)
     app.add_directive("cxr-wheels", WheelsDirective)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from cxrlib.evidence import audit, glued
+from cxrlib.evidence import audit, behind, glued
 from cxrlib.evidence.check import Check
 from cxrlib.weights.source import WEIGHTS_FOLDER
 
@@ -24,10 +25,17 @@ def without_training(root: Path = Path("."), weights: Path = WEIGHTS_FOLDER) -> 
         return [*checks, Check("glued", f"{glued.STATED} states what the book says", "", str(glued.STATED), False, str(error))]
     checks += glued.files_as_stated(stated, root)
     try:
-        checks += glued.compare(glued.recompute(root), stated)
+        checks += glued.compare(glued.recompute(root), stated, _behind(root))
     except ValueError as error:  # such as a damaged table: no value of it can be computed
         checks.append(Check("glued", "the values that the book glues can be computed again", "", "results/", False, str(error)))
     return [*checks, *glued.in_book(stated, root / "book" / "executed")]
+
+
+def _behind(root: Path) -> dict[behind.Name, list[str]]:
+    """Keys of the records behind the verdicts; none where there is no such table."""
+    table = Path("results/quarter.parquet")
+    with contextlib.chdir(root):
+        return behind.keys(table) if table.is_file() else {}
 
 
 def trained_again(root: Path, folder: Path, data: Path | None = None, runs: int = 1, say: Callable[[str], None] = lambda text: None) -> list[Check]:
