@@ -4,15 +4,15 @@
 digest of what was asked, so nobody chose them for their answers.
 
 **Tolerance.** With as many threads, the versions and a processor like the recorded ones, every logit and every number of
-the history is the same bit for bit. Another processor, library or number of threads adds in another order, and training
-carries the last bit far; then the test AUC may differ by :data:`AUC_APART`, and the row says that it is not bit for bit.
+the history is the same bit for bit. Another processor, another library, or a version of cxrlib that takes the same sums in
+another order changes last bits, and training carries them far; then the test AUC may differ by :data:`AUC_APART`, and the
+row says that it is not bit for bit, and how far the logits lie apart.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +109,15 @@ def compare(record: Record, answer: Record, claim: str, number: str, where: str)
         return Check("retrained", f"{claim}: bit for bit", number, where, True)
     apart = abs(record.history[-1]["test_auc"] - answer.history[-1]["test_auc"])
     differing = [f"{name} {record.packages[name]} there, {version} here" for name, version in answer.packages.items() if record.packages.get(name, version) != version]
-    here = f"not bit for bit on this {platform.machine()} ({'; '.join(differing) or 'with the recorded versions: another processor'}): test AUC {apart:.4f} apart, {AUC_APART} allowed"
+    why = "; ".join(differing) or f"another processor than that of the record, or another version of cxrlib than its {record.code_version}"
+    here = f"not bit for bit ({why}): logits {_largest_gap(record, answer):.1e} apart, test AUC {apart:.4f}, {AUC_APART} allowed"
     return Check("retrained", f"{claim}: {here}", number, where, apart <= AUC_APART, "" if apart <= AUC_APART else here)
+
+
+def _largest_gap(record: Record, answer: Record) -> float:
+    """The largest difference of a logit of the test images, by file."""
+    first, second = (dict(zip(each.table()["file"], each.table()["logit"], strict=True)) for each in (record, answer))
+    return max((abs(first[file] - logit) for file, logit in second.items() if file in first), default=float("nan"))
 
 
 def same_bits(record: Record, answer: Record) -> bool:

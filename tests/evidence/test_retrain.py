@@ -29,7 +29,7 @@ def test_another_answer_fails_and_a_close_one_says_that_it_is_not_the_same(recor
     close = retrain.compare(spoiled(recorded, test_auc=auc - 0.01), recorded, "a run", "", "")
     assert close.verified and "not bit for bit" in close.claim
     far = retrain.compare(spoiled(recorded, test_auc=auc - 0.03), recorded, "a run", "", "")
-    assert far.verified is False and "0.0300 apart" in far.note
+    assert far.verified is False and "test AUC 0.0300" in far.note and "logits 0.0e+00 apart" in far.note
 
 
 def test_one_logit_that_differs_is_not_bit_for_bit(recorded):
