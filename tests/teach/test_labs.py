@@ -180,3 +180,32 @@ def test_near_is_false_for_what_is_no_number():
     assert not any(classroom.near(value, 0.3) for value in (None, ..., "0.3 m", [0.3, 1]))
     with pytest.raises(AssertionError, match="hint"):
         classroom.check(False, "hint")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
+def test_a_lab_as_it_is_given_in_a_kernel_of_its_own(path):
+    """Full length, on the phantoms of the class: every check gives its points."""
+    source = editions.read(path)
+    marks = editions.mark(source, editions.teacher_edition(source), ROOT / editions.LABS)
+    assert [mark for mark in marks if mark.points is not None and mark.points < mark.of] == []
+
+
+@pytest.mark.slow
+def test_nbgrader_itself_makes_the_same_blanks(tmp_path):
+    """A course that has nbgrader can take the sources as they are."""
+    import os
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    place = tmp_path / "source" / "lab"
+    place.mkdir(parents=True)
+    (place / LABS[0].name).write_bytes(LABS[0].read_bytes())
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "lab", "--create"]
+    found = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # it calls alembic by its name
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=found)
+    assert done.returncode == 0, done.stderr[-2000:]
+    theirs, ours = editions.read(tmp_path / "release" / "lab" / LABS[0].name), editions.student_edition(editions.read(LABS[0]))
+    assert [cell.source for cell in theirs.cells] == [cell.source for cell in ours.cells]
+    assert [editions.about(cell) for cell in theirs.cells] == [editions.about(cell) for cell in ours.cells]
