@@ -17,7 +17,7 @@ import pandas as pd
 from cxrlib.experiment.record import Record
 from cxrlib.metrics.estimate import Estimate, normal_quantile
 from cxrlib.metrics.operating import halves
-from cxrlib.study.pairs import compare, correctness, mean_interval, setting
+from cxrlib.study.pairs import GOES_WITH, compare, correctness, mean_interval, setting
 
 
 def _cells(records: list[Record]) -> dict[tuple, list[Record]]:
@@ -91,7 +91,7 @@ def by_validation(records: list[Record], axes: Sequence[str] = ("base_lr",), thr
         both choices as given). Accuracies are means over the seeds that all settings of a group have; a choice is a tuple of
         values. Empty if no record held out validation images.
     """
-    chosen = {*axes, "seed", *(["mixup_value"] if "mixup" in axes else [])}  # mixup that is off has no value
+    chosen = {*axes, "seed", *(name for axis in axes for name in GOES_WITH.get(axis, ()))}
     groups: dict[str, dict[tuple, list[Record]]] = {}
     for record in records:
         if record.config["validation_fraction"]:
