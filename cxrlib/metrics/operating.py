@@ -166,7 +166,7 @@ def reliability(data: Scores, bins: int = 5) -> pd.DataFrame:
     Returns:
         Columns predicted (mean probability in the bin), observed, low, high, images (over all runs).
     """
-    probability = 1 / (1 + np.exp(-data.logits))
+    probability = expit(data.logits)
     member = np.minimum((probability * bins).astype(int), bins - 1)
     rows = []
     for number in range(bins):
