@@ -1,6 +1,7 @@
 """Crates, Croissant, cards, licences and the environment: made from what is recorded, in the form that others read."""
 
 import csv
+import importlib.util
 import json
 import re
 import shutil
@@ -155,6 +156,40 @@ def test_the_table_of_wheels_is_of_this_lock():
     locked = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", LOCK, re.MULTILINE)
     assert sorted((row["package"], row["version"]) for row in rows) == sorted((name.lower(), version) for name, version in locked), "run `make lock`"
     assert {row[name] for row in rows for name in row if name not in ("package", "version")} == {"wheel", "source", "none", "not needed"}
+
+
+@pytest.fixture(scope="module")
+def tool():
+    specification = importlib.util.spec_from_file_location("wheels_tool", ROOT / "tools" / "wheels.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("file", "platforms"),
+    [
+        ("a-1-py3-none-any.whl", {"Linux x86-64", "Linux ARM", "macOS ARM", "macOS Intel", "Windows x86-64"}),
+        ("a-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", {"Linux x86-64"}),
+        ("a-1-cp38-abi3-macosx_10_9_universal2.whl", {"macOS ARM", "macOS Intel"}),
+        ("a-1-cp311-cp311-win_amd64.whl", {"Windows x86-64"}),
+        ("a-1-cp312-cp312-manylinux_2_17_x86_64.whl", set()),
+        ("a-1-cp313-abi3-manylinux_2_17_aarch64.whl", set()),
+        ("a-1-cp39-cp39-manylinux_2_17_aarch64.whl", set()),
+    ],
+)
+def test_a_wheel_fits_the_platforms_that_its_name_says(tool, file, platforms):
+    assert {name for name in tool.PLATFORMS if tool.fits(file, name)} == platforms
+
+
+def test_a_package_is_a_wheel_a_source_nothing_or_not_needed(tool):
+    wheel = {"url": "https://host/a-1-cp311-cp311-win_amd64.whl", "hashes": {"sha256": "1" * 64}}
+    package = {"name": "a", "wheels": [wheel], "sdist": {"hashes": {"sha256": "2" * 64}}}
+    locked = {"1" * 64, "2" * 64}
+    assert tool.answer(package, "Windows x86-64", locked) == "wheel"
+    assert tool.answer(package, "Windows x86-64", {"2" * 64}) == "source"  # a wheel whose checksum is not locked counts for nothing
+    assert tool.answer(package, "macOS ARM", locked) == "source" and tool.answer(package, "macOS ARM", {"1" * 64}) == "none"
+    assert tool.answer(package | {"marker": "sys_platform == 'win32'"}, "Linux ARM", locked) == "not needed"
 
 
 def test_the_platform_of_the_tests_lacks_nothing():
