@@ -19,7 +19,7 @@ import numpy as np
 
 from cxrlib.data.collections import Picture, pictures
 from cxrlib.data.folder import check
-from cxrlib.data.labels import DataError
+from cxrlib.data.labels import NOBODY, DataError
 from cxrlib.data.report import left_out_sentence
 from cxrlib.parameter_files import expanded
 
@@ -70,7 +70,8 @@ def adopt(
             raise DataError(f"{picture.path} is a link that leads out of {folder}; put the image itself there")
     chosen, left_out = _classified(found.pictures, set(positive), set(drop))
     left_out = found.left_out + left_out
-    with_patients = _with_patients(chosen, found.columns, patient)
+    with_patients, repeated = _once(_with_patients(chosen, found.columns, patient))
+    left_out = left_out + repeated
     if not with_patients:
         raise DataError(f"{folder}: no image is left of {sum(left_out.values())}: {left_out_sentence(dict(left_out), sum(left_out.values()))}")
     labels = {picture.kind: label for picture, _, label in with_patients}
@@ -126,7 +127,7 @@ def _with_patients(chosen: list[tuple[Picture, str]], columns: list[str], patien
         return [(picture, f"{picture.kind}-{picture.path.stem}", label) for picture, label in chosen]
     if patient in columns:
         named = [(picture, picture.values.get(patient, "").strip(), label) for picture, label in chosen]
-        empty = sum(not name for _, name, _ in named)
+        empty = sum(not name or name.casefold() in NOBODY for _, name, _ in named)
         if empty:
             raise DataError(f"column '{patient}' is empty for {empty} of {len(named)} images; name another column, or fill it")
         return named
@@ -144,6 +145,24 @@ def _with_patients(chosen: list[tuple[Picture, str]], columns: list[str], patien
     if missed:
         raise DataError(f"--patient '{patient}' finds no patient in {len(missed)} of {len(matched)} file names, such as '{missed[0]}'")
     return [(picture, match[1], label) for picture, match, label in matched if match is not None]
+
+
+def _once(rows: list[tuple[Picture, str, str]]) -> tuple[list[tuple[Picture, str, str]], Counter[str]]:
+    """Each image in one row, none in which the table says two things of it; and the rows that are left out, by reason."""
+    said: dict[str, set[tuple[str, str, str | None]]] = {}
+    for picture, name, label in rows:
+        said.setdefault(os.path.realpath(picture.path), set()).add((name, label, picture.split))
+    kept, left_out, seen = [], Counter(), set()
+    for row in rows:
+        place = os.path.realpath(row[0].path)
+        if len(said[place]) > 1:
+            left_out["image with two classes, patients or splits"] += 1
+        elif place in seen:
+            left_out["row that stands twice"] += 1
+        else:
+            seen.add(place)
+            kept.append(row)
+    return kept, left_out
 
 
 def _with_splits(rows: list[tuple[Picture, str, str]], test_share: float, seed: int) -> list[tuple[Picture, str, str, str]]:

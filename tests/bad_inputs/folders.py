@@ -142,6 +142,17 @@ def hide(place: Path):
     return run(where | {"region": "lungs", "arch": "resnetv2_laptop", "image_channels": 1, "init": "random", "resize": 32, "crop": 32, "batch_size": 4, "schedule": [1, 2]}, progress=False)
 
 
+def listing(place: Path, first: str, twice: bool = False) -> None:
+    """A collection of four images with a table; ``first`` is the patient of the first, ``twice`` says each image of both classes."""
+    (place / "set").mkdir()
+    lines = ["file,patient,finding"]
+    for number in range(4):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (32, 32), dtype=np.uint8)).save(place / "set" / f"{number}.png")
+        for kind in ("COVID-19", "Normal") if twice else (("COVID-19", "Normal")[number % 2],):
+            lines.append(f"{number}.png,{first if number == 0 else number},{kind}")
+    (place / "set" / "a.csv").write_text("\n".join(lines) + "\n")
+
+
 ROW, COLUMN = np.mgrid[:32, :32]
 MASKS = partial(Bad, "masks", call=read_masks)
 LEVELS = ("train-negative-0.png", "a mask has two levels, and this has others too, such as", "all else as 0")
@@ -179,6 +190,9 @@ ROWS = [
     Bad("collection", "there is neither a table nor a folder of classes", lambda place: (place / "set").mkdir(), ("neither folders of classes nor a table",), ADOPT, data=False),
     Bad("collection", "the table cannot be read", lambda place: [(place / "set").mkdir(), (place / "set" / "a.xlsx").write_text("no Excel")], ("a.xlsx: cannot be read as a table", "save it as CSV"), ADOPT, data=False),
     Bad("collection", "the table has no column of classes", lambda place: [(place / "set").mkdir(), (place / "set" / "a.csv").write_text("file,who\na.png,1\n")], ("which column is the class?", "file, who"), ADOPT, data=False),
+    Bad("collection", "the patients of some images are not known", lambda place: listing(place, "nan"), ("column 'patient' is empty for 1 of 4 images", "fill it"), (*ADOPT, "--patient", "patient"), data=False),
+    Bad("collection", "the table gives every image two classes", lambda place: listing(place, "p1", twice=True), ("8 x image with two classes, patients or splits",), (*ADOPT, "--patient", "patient"), data=False),
+    Bad("collection", "a quote of the table is not closed", lambda place: [listing(place, "p1"), (place / "set" / "a.csv").write_text('file,patient,finding\n"0.png,p,COVID\n')], ("a.csv: cannot be read as a table", "save it as CSV"), (*ADOPT, "--patient", "patient"), data=False),
     MASKS("one is missing", masks(lambda folder: os.unlink(folder / "masks" / "lungs" / "train" / "train-negative-0.png")), ("masks/lungs/train/train-negative-0.png' is missing", "add it")),
     MASKS("two images of one name in two subfolders share one", masks(same_names), ("s0/a.png' is missing", "add it")),
     MASKS("two images of one stem share one", masks(two_stems), ("the mask of 2 images", "a stem of its own")),

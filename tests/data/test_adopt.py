@@ -178,3 +178,28 @@ def test_the_command(radiography, tmp_path):
     assert "8 of 32 rows are left out: 8 x class 'Normal', which --drop names" in done.output
     hint = CliRunner().invoke(app, ["data", "check", str(radiography)])
     assert hint.exit_code == 1 and "folders of their classes" in hint.output and "cxr data adopt" in hint.output
+
+
+def test_an_image_that_a_table_names_twice_is_taken_once_or_not_at_all(tmp_path):
+    """Once if both rows say the same, and not at all if one says COVID-19 and the other does not."""
+    folder = tmp_path / "set"
+    for number in range(12):
+        picture(folder / f"{number}.png", number)
+    rows = [(number // 2, f"{number}.png", "COVID-19" if number % 4 < 2 else "Normal") for number in range(12)]
+    rows += [rows[0], (5, "11.png", "COVID-19"), (7, "10.png", rows[10][2])]
+    pd.DataFrame(rows, columns=["patient", "file", "finding"]).to_csv(folder / "a.csv", index=False)
+    said = "\n".join(adopt(folder, tmp_path / "out", "patient"))
+    assert "5 of 15 rows are left out: 4 x image with two classes, patients or splits, 1 x row that stands twice" in said
+    index = read_index(tmp_path / "out", strict=True)
+    assert sorted(index["file"], key=lambda name: int(name[:-4])) == [f"{number}.png" for number in range(10)]
+
+
+@pytest.mark.parametrize("nobody", ["nan", "-", "Unknown", "N/A"])
+def test_a_word_for_no_patient_is_no_patient(tmp_path, nobody):
+    folder = tmp_path / "set"
+    for number in range(8):
+        picture(folder / f"{number}.png", number)
+    rows = [(nobody if number < 2 else number, f"{number}.png", "COVID-19" if number % 2 else "Normal") for number in range(8)]
+    pd.DataFrame(rows, columns=["patient", "file", "finding"]).to_csv(folder / "a.csv", index=False)
+    with pytest.raises(DataError, match="column 'patient' is empty for 2 of 8 images"):
+        list(adopt(folder, tmp_path / "out", "patient"))
