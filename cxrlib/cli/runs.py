@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrlib.cli.common import Cache, Labels, Setting, Store, Strict, plain_errors, settings
+from cxrlib.markup import visible
 
 runs_app = typer.Typer(help="List, compare, clean and carry records of runs.", no_args_is_help=True)
 
@@ -35,7 +36,7 @@ def list_runs(store: Store = Path("runs"), setting: Setting = None) -> None:
                 auc=table["test_auc"].map("{:.3f}".format),
                 weights=table["weights"].map({True: "yes", False: "no"}),
             )
-            typer.echo(shown.to_string(index=False))
+            typer.echo("\n".join(map(visible, shown.to_string(index=False).split("\n"))))
         typer.echo(f"{len(table)} records in {store}")
 
 
@@ -60,7 +61,7 @@ def show(key: Key, store: Store = Path("runs")) -> None:
             typer.echo(f"\n{title}")
             width = max(map(len, values), default=0)
             for name, value in values.items():
-                typer.echo(f"  {name:<{width}}  {'' if value is None else value}".rstrip())
+                typer.echo(f"  {name:<{width}}  {'' if value is None else visible(value)}".rstrip())
         if not stores.has_weights(record, store):
             typer.echo("\nno weights here: the record was imported, or its weights were cleaned away")
 

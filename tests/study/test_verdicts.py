@@ -604,3 +604,16 @@ def test_a_table_of_two_data_sets_is_refused(tmp_path, committed):
     with pytest.raises(ValueError, match="several data sets"):
         recorded.read(tmp_path / "two.parquet", "quarter")
     assert recorded.read(tmp_path / "none.parquet", "quarter").records == []
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_without_evaluations_in_the_first_half_steadiness_is_not_told(kept):
+    """Claim 7 needs two evaluations there; with fewer it is named as what these runs cannot tell, and no figure is made up."""
+    made = performance({"random": 0.3, "s": 0.2, "m": 0.1})
+    half = [run.config["schedule"][-1] / 2 for run in made]
+    cut = [
+        run.model_copy(update={"history": [row for row in run.history if row["step"] <= end][:kept] + [row for row in run.history if row["step"] > end]})
+        for run, end in zip(made, half, strict=True)
+    ]
+    found = comparisons.compared(cut, DESIGN, claims=(7,))
+    assert found and all(one.measured is None and one.cannot == "too few evaluations or seeds" for one in found)
