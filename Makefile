@@ -113,6 +113,9 @@ truth: environment
 	@$(BIN)/cxr truth attention --data="$$CXR_DATA"
 	@$(BIN)/cxr truth across --data="$$CXR_DATA"
 	@$(BIN)/cxr truth failures --data="$$CXR_DATA"
+	@$(BIN)/cxr truth embedding --data="$$CXR_DATA"
+	@$(BIN)/cxr truth lungs --data="$$CXR_DATA"
+	@$(BIN)/cxr truth regions --data="$$CXR_DATA"
 
 # Every number and verdict that the book draws from committed records, computed again and compared, and a sample of the runs
 # trained again; some minutes. Prints a row for each claim, writes codecheck.yml, and fails if a row does.

@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrlib import markup
+from cxrlib.book import partial
 from cxrlib.book.chapters import ENDS_WITH_PARENT, Chapter, execute_all, sweep
 from cxrlib.book.exercises import STUDENT, student_copy
 from cxrlib.book.notebooks import LIBRARY, BookError, folder_state, minutes, package_versions
 from cxrlib.book.offline import external_requests
+from cxrlib.data.report import left_out_sentence
 from cxrlib.files import atomic_write, file_digest, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from cxrlib.data.extent import Extent
 
 
 # Jupyter Book of this interpreter, whatever is on PATH.
@@ -85,24 +89,30 @@ def _check_external(external: Path, root: Path) -> None:
         raise BookError(f"EXTERNAL: {error}") from None
 
 
-def _left_out(folder: Path) -> dict[str, str]:
-    """``left_out``: a sentence with the rows of a data folder that are not used, by reason, for a terminal and for every page.
+def _extent(folder: Path) -> Extent:
+    """What a data folder holds; says on the terminal what is left out of it and what it lacks.
 
     Raises:
         BookError: if the folder cannot be used, before any notebook is executed.
     """
-    from cxrlib.data.folder import read_index
+    from cxrlib.data.extent import extent
     from cxrlib.data.labels import DataError
-    from cxrlib.data.report import left_out_sentence
 
     try:
-        index = read_index(folder)
+        known = extent(folder)
     except DataError as error:
         raise BookError(f"DATA: {error}") from None
-    sentence = left_out_sentence(index.attrs.get("left_out", {}), index.attrs.get("rows", 0))
-    if sentence:
+    if sentence := left_out_sentence(known.left_out, known.rows):
         print(f"  {folder}: {sentence} ('cxr data check' lists them)")
-    return {"left_out": sentence} if sentence else {}
+    if known.sentence:
+        print(f"  {known.sentence}; the pages say what cannot be computed")
+    return known
+
+
+def _said(known: Extent) -> dict[str, str]:
+    """What every page of a copy says of its data: ``left_out``, rows that are not used, by reason; ``lacking``, splits and classes that are missing."""
+    said = {"left_out": left_out_sentence(known.left_out, known.rows), "lacking": known.sentence}
+    return {name: sentence for name, sentence in said.items() if sentence}
 
 
 def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
@@ -254,19 +264,25 @@ def build(
         with stages.stage("data"):
             folder, states = _prepare_data(profile, data, root)
         about = {"profile": profile, "data": "phantoms" if data is None else (root / folder).resolve().name}
-        about |= {} if data is None else _left_out(root / folder)
+        known = None if data is None else _extent(root / folder)
+        about |= {} if known is None else _said(known)
         templates = sorted((root / "notebooks").glob("*.ipynb"))
         chapters = []
         for template in templates:
+            destination = root / "book" / "executed" / template.name
+            if known is not None and known.lacking and getattr(STUDIES[template.stem], "BOTH_CLASSES", False):
+                partial.write(template, destination, known, about)
+                continue
             given = {"external": str(external)} if external is not None and "external" in STUDIES[template.stem].model_fields else {}
             parameters = chosen.parameters(template.stem, data=folder, **given)
             inputs, copy = states | file_states(template.stem, parameters, root), about
             if parameters.get("external") is not None:
                 second = root / parameters["external"]
                 inputs, copy = inputs | {str(second): _state(second, root)}, about | {"external": second.resolve().name}
-            chapters.append(Chapter(template, root / "book" / "executed" / template.name, parameters, inputs, copy))
-        with stages.stage("runs"):
-            sweep([chapter for chapter in chapters if force or not chapter.current(root)], profile, folder, root)
+            chapters.append(Chapter(template, destination, parameters, inputs, copy))
+        if known is None or not known.lacking:
+            with stages.stage("runs"):
+                sweep([chapter for chapter in chapters if force or not chapter.current(root)], profile, folder, root)
         with stages.stage("notebooks"):
             execute_all(chapters, root, force)
         default = profile == "demo" and data is None and external is None

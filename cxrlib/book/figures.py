@@ -29,15 +29,20 @@ def adopt_findings(notebook: Any) -> None:
     """Move what :func:`cxrlib.study.figures.captions.tell` left in a cell into its caption and alternative text, in place.
 
     The caption becomes badge, finding, the template's own words and the source; the alternative text the finding and the
-    template's description.
+    template's description. A cell that skipped its figure (:func:`cxrlib.study.figures.captions.skip`) is one without.
     """
     for cell in notebook.cells:
         found = [output for output in cell.get("outputs", []) if MIME in output.get("data", {})]
         if not found:
             continue
         about = dict(found[-1]["data"][MIME])
-        cell["outputs"] = [output for output in cell["outputs"] if MIME not in output.get("data", {})]
         shown = cell["metadata"].get("mystnb", {})
+        if "skipped" in about:  # the reason stands where the figure would
+            del found[-1]["data"][MIME]
+            for name in ("figure", "image"):
+                shown.pop(name, None)
+            continue
+        cell["outputs"] = [output for output in cell["outputs"] if MIME not in output.get("data", {})]
         if "figure" in shown:
             own = shown["figure"].get("caption", "")
             source = f"Drawn from {markup.code(about['source'])}."
@@ -111,7 +116,8 @@ class FigureDirective(Figure):
     def run(self) -> list[nodes.Node]:
         book = Path(self.state.document.settings.env.srcdir)
         notebook, name = self.arguments
-        for cell in json.loads((book / "executed" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]:
+        executed = json.loads((book / "executed" / f"{notebook}.ipynb").read_text(encoding="utf-8"))
+        for cell in executed["cells"]:
             if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") != name:
                 continue
             drawings = [o["data"] for o in cell["outputs"] if {SVG, PNG} & set(o.get("data", {}))]
@@ -123,6 +129,8 @@ class FigureDirective(Figure):
                 self.arguments[:] = [f"/{picture.as_posix()}"]
                 self.options["alt"] = cell["metadata"]["mystnb"].get("image", {}).get("alt") or self.options.get("alt", "")
                 return self._with_badge(super().run(), cell["metadata"].get("cxr_figure", {}).get("data"))
+        if lacking := executed["metadata"].get("cxr", {}).get("lacking"):
+            return [nodes.paragraph("", f"The figure that stands here is not drawn for this copy: {lacking}.")]
         raise self.error(f"notebook {notebook} has no figure '{name}'")
 
     @staticmethod

@@ -24,7 +24,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from cxrlib.book.glue import glued_values
-from cxrlib.study.claims import CLAIMS
+from cxrlib.study.claims import CLAIMS, WITH_TRUTH
 from cxrlib.study.parts import CHANGES, PARTS
 from cxrlib.study.verdicts import MEANING
 
@@ -76,6 +76,11 @@ def word(name: str) -> nodes.Node:
     return nodes.strong("", "", nodes.abbreviation(name, name, explanation=MEANING[name]) if name in MEANING else nodes.Text(name))
 
 
+def _number(row: dict[str, Any]) -> str:
+    """The number of a claim of the paper before its title; nothing for one that is not the paper's."""
+    return f"{row['claim']}. " if row["claim"] <= len(CLAIMS) else ""
+
+
 class VerdictsDirective(SphinxDirective):
     """The verdicts of executed notebooks, by claim or part by part."""
 
@@ -93,14 +98,16 @@ class VerdictsDirective(SphinxDirective):
             rows += glued(path)
         rows.sort(key=lambda row: row["claim"])
         self.env.note_reread()
+        if not rows:
+            return [nodes.paragraph("", "None of these claims can be tested on the data of this copy.")]
         return [table(self._parts(rows) if "parts" in self.options else self._claims(rows), ["cxr-verdicts"])]
 
     @staticmethod
     def _claims(rows: list[dict[str, Any]]) -> list[list[Cell]]:
         shown: list[list[Cell]] = [["Claim of the paper", "Verdict", "Of its parts"]]
-        texts = {claim.number: claim.text for claim in CLAIMS}
-        for row in {row["claim"]: row for row in reversed(rows)}.values():
-            shown.insert(1, [f"{row['claim']}. {row['title']}. {texts[row['claim']]}", word(row["claim_word"]), row["mixed_of"] or "every part alike"])
+        texts = {(claim.number, claim.title): claim.text for claim in (*CLAIMS, *WITH_TRUTH)}
+        for name, row in {(row["claim"], row["title"]): row for row in reversed(rows)}.items():
+            shown.insert(1, [f"{_number(row)}{row['title']}. {texts[name]}", word(row["claim_word"]), row["mixed_of"] or "every part alike"])
         return shown
 
     @staticmethod
@@ -108,7 +115,7 @@ class VerdictsDirective(SphinxDirective):
         shown: list[list[Cell]] = [["Claim and part", "Expected", "Comparison", "Here, with adjusted interval", "Word"]]
         said = None
         for row in rows:
-            part = f"{row['claim']}. {'Our reading: ' if row['ours'] else ''}{row['part']}"
+            part = f"{_number(row)}{'Our reading: ' if row['ours'] else ''}{row['part']}"
             shown.append([part if part != said else "", row["expected"] if part != said else "", row["compared"], row["result"], word(row["word"])])
             said = part
         return shown

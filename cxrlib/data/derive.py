@@ -37,15 +37,25 @@ def shared_with(folder: Path, others: Iterable[Path]) -> set[tuple[str, str]]:
     """
     found: set[tuple[str, str]] = set()
     for other in others:
-        path = Path(other) / "overlap.csv"
-        if not path.is_file():
-            raise DataError(f"{path} is missing: it says which images lie in {Path(folder).resolve().name} too; give a folder that has it")
-        table = pd.read_csv(path, dtype="str")
-        if lacking := [name for name in OVERLAP_COLUMNS if name not in table.columns]:
-            raise DataError(f"{path} has no column {', '.join(lacking)}; it needs {', '.join(OVERLAP_COLUMNS)}")
+        table = overlap_of(other, Path(folder).resolve().name)
         rows = table[table["other_set"] == Path(folder).resolve().name]
         found |= set(zip(rows["other_split"], rows["other_filename"], strict=True))
     return found
+
+
+def overlap_of(folder: Path, other: str = "other sets") -> pd.DataFrame:
+    """The table ``overlap.csv`` of a folder, texts: which of its images lie in ``other`` too.
+
+    Raises:
+        DataError: if there is no such file, or it lacks a column.
+    """
+    path = Path(folder) / "overlap.csv"
+    if not path.is_file():
+        raise DataError(f"{path} is missing: it says which images lie in {other} too; give a folder that has it")
+    table = pd.read_csv(path, dtype="str")
+    if lacking := [name for name in OVERLAP_COLUMNS if name not in table.columns]:
+        raise DataError(f"{path} has no column {', '.join(lacking)}; it needs {', '.join(OVERLAP_COLUMNS)}")
+    return table
 
 
 def without_patients_of(index: pd.DataFrame, images: set[tuple[str, str]]) -> pd.DataFrame:

@@ -103,6 +103,27 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 
+WITH_TRUTH: tuple[Claim, ...] = (
+    Claim(
+        9,
+        "Grad-CAM, against masks that radiologists drew",
+        "For positive images the heat map lies on the lungs, for negative ones on the edges.",
+        "for the SARS-CoV-2-positive cases, the region of interest in the chest could be well localized",
+        "4.4",
+        "Figure 8",
+    ),
+    Claim(
+        10,
+        "Disease or data source",
+        "The network tells the disease and not the source: it does as well where both classes come from one place. The paper does not ask; its title speaks of detection.",
+        "COVID-19 Detection from Chest X-ray Images",
+        "title",
+        "none",
+    ),
+)
+"""Two claims that are judged where the truth is known (:mod:`cxrlib.study.pages.truth_verdicts`); the second is not the paper's."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A point that the text leaves open or contradicts: what it says, what we do, and the parameter that changes it.

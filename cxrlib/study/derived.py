@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from cxrlib.data.labels import LABELS
@@ -19,9 +21,10 @@ def derived(parameters: Shortcuts, index: pd.DataFrame) -> Shortcuts:
     the data do not allow becomes an empty tuple or stays null, so that no such run is planned.
     """
     values = {}
+    masks = lung_masks(parameters)
     if parameters.regions is None:
-        lungs = MASKED if mask_folder(parameters.data, parameters.masks).is_dir() else ()
-        values["regions"] = ("whole", "centre", "frame", *lungs)
+        values |= {"regions": ("whole", "centre", "frame", *(MASKED if masks else ()))}
+        values |= {"masks": masks} if masks and masks != mask_folder(parameters.data, parameters.masks) else {}
     train = index[index["split"] == "train"]
     counts = train.groupby(["label", "source"])["patient_id"].nunique()
     common = {label: [s for s, n in counts[label].items() if n >= FEWEST] if label in counts else [] for label in LABELS}
@@ -35,6 +38,13 @@ def derived(parameters: Shortcuts, index: pd.DataFrame) -> Shortcuts:
                 values |= {"sources": tuple(sizes.index[:2]), "within": label}
                 break
     return parameters.model_copy(update=values)
+
+
+def lung_masks(parameters: Shortcuts) -> Path | None:
+    """The folder of lung masks of some data, or of boxes around the lungs where there are no masks; None without either."""
+    boxes = parameters.data / "masks" / "lung-boxes"
+    places = (mask_folder(parameters.data, parameters.masks), *((boxes,) if parameters.masks is None else ()))
+    return next((place for place in places if place.is_dir()), None)
 
 
 def fitting_sizes(parameters: DataSize, index: pd.DataFrame) -> tuple[DataSize, str]:

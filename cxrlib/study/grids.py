@@ -32,6 +32,9 @@ from cxrlib.study.systems import SYSTEMS
 class Study(Parameters):
     """A grid of runs."""
 
+    BOTH_CLASSES: ClassVar[bool] = True
+    """Whether the notebook can do nothing without both classes in both splits; others say themselves what such data do not allow."""
+
     @classmethod
     def keeps_weights(cls, parameters: Mapping[str, Any]) -> bool:
         """Whether its notebook, with these parameters, asks for the trained networks and not for their records alone."""
@@ -100,6 +103,8 @@ class DataSize(Study, OneSetting):
 class GradCam(Study, OneSetting):
     """Parameters of notebook 05, section 4.4 and Figure 8."""
 
+    BOTH_CLASSES: ClassVar[bool] = False
+
     @classmethod
     def keeps_weights(cls, parameters: Mapping[str, Any]) -> bool:
         return True
@@ -109,6 +114,7 @@ class GradCam(Study, OneSetting):
     target_layer: str | None = Field(None, description="module name; null means the last feature map before pooling")
     examples: int = Field(2, ge=1, le=6, description="test images shown per class")
     frames: int = Field(6, ge=1, le=20, description="phantoms per class that the viewer on the explorer page steps through")
+    attention: Path = Field(Path("results/attention.parquet"), description="where heat maps look on real X-rays, by radiologists' masks")
 
     def runs(self) -> list[RunConfig]:
         """One run per seed."""
@@ -118,6 +124,7 @@ class GradCam(Study, OneSetting):
 class Shortcuts(Study, OneSetting):
     """Parameters of notebook 06, disease or data source? What is null is derived by :func:`cxrlib.study.derived.derived`."""
 
+    BOTH_CLASSES: ClassVar[bool] = False
     init: str = "bit-m"
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     regions: tuple[Region, ...] | None = Field(None, description="what networks see; null: whole, centre, frame, and lungs where there are masks")
@@ -132,6 +139,8 @@ class Shortcuts(Study, OneSetting):
     files: Path = Field(Path("results/files.parquet"), description="sources and sizes of the real image files")
     cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks on real X-rays")
     confounding: Path = Field(Path("results/confounding.parquet"), description="records on phantoms with confounded sources")
+    across: Path = Field(Path("results/across.parquet"), description="records of training in one collection and across collections")
+    across_files: Path = Field(Path("results/across-files.parquet"), description="sources and sizes of the image files of those records")
     external: Path | None = Field(None, description="another folder of images, scored by the runs of this page")
     external_labels: Path | None = Field(None, description="folder with the label files of 'external', if not in it")
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater")

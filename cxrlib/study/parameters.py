@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -37,6 +37,8 @@ class UpstreamStudy(Parameters):
 
 class Exploration(Parameters):
     """Parameters of notebook 01, data exploration."""
+
+    BOTH_CLASSES: ClassVar[bool] = True
 
     seed: Seed = Field(0, description="chooses the example images")
     examples: int = Field(4, ge=1, le=8, description="example images per class (Figure 1)")
@@ -74,13 +76,20 @@ class Truth(Parameters):
     attention: Path = Field(Path("results/attention.parquet"), description="where heat maps look, by radiologists' masks")
     across: Path = Field(Path("results/across.parquet"), description="records of training in one collection and across collections")
     files: Path = Field(Path("results/across-files.parquet"), description="sources and sizes of the image files of those records")
+    lungs: Path = Field(Path("results/lungs.parquet"), description="how well a small network finds lungs, image by image")
+    regions: Path = Field(Path("results/lung-regions.parquet"), description="records of networks that see the lungs only, or everything but them")
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
 
 
-class Failures(Truth):
+class Failures(Parameters):
     """Parameters of notebook 11, where networks fail, from committed records."""
 
+    attention: Path = Field(Path("results/attention.parquet"), description="where heat maps look: says too how much of the lungs is opaque")
+    across: Path = Field(Path("results/across.parquet"), description="records of training in one collection and across collections")
+    files: Path = Field(Path("results/across-files.parquet"), description="source, view, age and size of the image files of those records")
+    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
     corruptions: Path = Field(Path("results/corruptions.parquet"), description="scores of spoiled pictures")
+    embedding: Path = Field(Path("results/embedding.parquet"), description="features of one network on a plane, and what probes read from them")
 
 
 STUDIES: dict[str, type[Parameters]] = {

@@ -7,18 +7,19 @@ below one folder, images too, which git must not see. What is recorded is not co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxrlib.config import RunConfig
 from cxrlib.data import derive
 from cxrlib.data.dataset import Dataset, read_dataset
+from cxrlib.data.extent import open_any
 from cxrlib.data.folder import SPLITS, check, read_index
 from cxrlib.data.labels import DataError
-from cxrlib.data.provenance import contents, fingerprint_of
 from cxrlib.experiment.record import Record, load, load_model
 from cxrlib.study import plan
 
@@ -27,6 +28,8 @@ SEEDS = (0, 1, 2)
 FOLDS = 5
 APART, EVENED, FOLD = "covidx-mini-apart", "covidx-mini-evened", "same-source-fold"
 """Names of the folders that runs are trained on: without the patients of the other sets; the same, pictures evened out; and each fold."""
+PUBLISHED = "covidx-mini"
+"""The training data as they are, with images of the other sets among them."""
 SAME, HOSPITAL, MASKED = "same-source", "hannover", "covid-masks"
 
 
@@ -66,6 +69,11 @@ class TruthSets:
         index = derive.with_paths(read_index(self.data), self.data)
         return derive.without_patients_of(index, derive.shared_with(self.data, [self.beside(name) for name in (SAME, MASKED, HOSPITAL)]))
 
+    def masked_in_training(self) -> set[str]:
+        """Files of ``covid-masks`` that the training data as they are have among their training images, by its ``overlap.csv``."""
+        table = derive.overlap_of(self.beside(MASKED))
+        return set(table.loc[(table["other_set"] == self.data.resolve().name) & (table["other_split"] == "train"), "filename"])
+
     def collection(self) -> pd.DataFrame:
         """Index with paths of ``same-source``, both splits."""
         return derive.with_paths(read_index(self.beside(SAME)), self.beside(SAME))
@@ -76,6 +84,8 @@ class TruthSets:
 
     def write(self, name: str) -> Path:
         """Write the training folder of that name; returns where it is."""
+        if name == PUBLISHED:
+            return self.data
         if name == APART:
             return derive.write_folder(self.folder / name, self.apart())
         if name == EVENED:
@@ -101,20 +111,6 @@ def fold_names() -> list[str]:
     return [f"{FOLD}-{number}-of-{FOLDS}" for number in range(FOLDS)]
 
 
-def open_any(folder: Path, cache: Path, splits: tuple[str, ...]) -> Dataset:
-    """A folder for scoring only, as :func:`cxrlib.data.dataset.read_dataset`, but one class is enough.
-
-    Raises:
-        DataError: if there is no usable image at all.
-    """
-    report = check(folder, decode=False, splits=splits)
-    if len(report.lacking(splits)) == 2 * len(splits):
-        raise DataError(f"{folder}: no usable image", report.problems)
-    index = report.index.assign(row=report.index.groupby("split").cumcount())
-    digests = contents(index, folder, cache)
-    return Dataset(index, fingerprint_of(index, digests), folder, False, digests, report.left_out)
-
-
 def runs(sets: TruthSets, name: str, notebook: str, inits: Sequence[str] | None = None, seeds: Sequence[int] = SEEDS) -> list[RunConfig]:
     """The plain runs of a notebook of the profile, on the training folder of that name: whole images, all of them, nothing held out.
 
@@ -131,10 +127,12 @@ def runs(sets: TruthSets, name: str, notebook: str, inits: Sequence[str] | None 
     ]  # fmt: skip
 
 
-def with_scores(record: Record, store: Path, cache: Path, tests: dict[str, Dataset]) -> Record:
-    """The record with what its model says of other sets, as further splits 'SET/SPLIT'."""
-    import numpy as np
+def with_scores(record: Record, store: Path, cache: Path, tests: dict[str, Dataset], seen: Callable[[np.ndarray, str, pd.Series], np.ndarray] | None = None) -> Record:
+    """The record with what its model says of other sets, as further splits 'SET/SPLIT'.
 
+    Args:
+        seen: what the model sees of the images of a split, from images, split and files; default all.
+    """
     from cxrlib.train.score import ImageSet, predict
     from cxrlib.weights.source import Initialisation
 
@@ -144,7 +142,8 @@ def with_scores(record: Record, store: Path, cache: Path, tests: dict[str, Datas
         for split in dataset.index["split"].unique():
             rows = dataset.index[dataset.index["split"] == split]
             labels = (rows["label"] == "positive").to_numpy(dtype=np.int64)
-            images = ImageSet(dataset.images(split, record.config["crop"], cache), labels, rows["row"].to_numpy())
+            pictures = dataset.images(split, record.config["crop"], cache)
+            images = ImageSet(pictures if seen is None else seen(pictures, split, rows["file"]), labels, rows["row"].to_numpy())
             logits = predict(model, images, Initialisation(**record.initialisation), record.config["image_channels"])
             added = {"split": [f"{name}/{split}"] * len(rows), "file": rows["file"].tolist(), "patient_id": rows["patient_id"].tolist()}
             added |= {"label": labels.tolist(), "logit": [float(logit) for logit in logits]}

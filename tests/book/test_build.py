@@ -14,6 +14,9 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from cxrlib.book import build, chapters
 from cxrlib.book.notebooks import BookError, clean, declared_parameters, execute, folder_state, stamp
+from cxrlib.study import verdicts
+from cxrlib.study.claims import WITH_TRUTH
+from cxrlib.study.pages import truth_verdicts
 
 ABOUT = {"profile": "test", "data": "phantoms"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -262,7 +265,7 @@ CLAIMS_OF = {
 
 def made_up_verdicts(claims) -> str:
     """What a notebook without any runs would hand on."""
-    from cxrlib.study import comparisons, verdicts
+    from cxrlib.study import comparisons
 
     design = comparisons.design_of_paper()
     return verdicts.packed(verdicts.verdicts(comparisons.compared([], design, claims=claims), comparisons.family_size(design)))
@@ -283,6 +286,7 @@ def stub_execution(template: Path, destination: Path) -> None:
     prefix = "application/papermill.record/"
     claims = CLAIMS_OF.get(template.stem, ())
     values = dict.fromkeys(keys, "1") | ({"verdicts": repr(made_up_verdicts(claims))} if claims else {})
+    values |= {"verdicts": repr(verdicts.packed(truth_verdicts.verdicts(None, None)))} if template.stem == "10_truth" else {}
     glued = [
         new_output("display_data", data={f"{prefix}text/plain": values[key]}, metadata={"scrapbook": {"mime_prefix": prefix, "name": key}})
         for key in sorted(keys)
@@ -314,7 +318,7 @@ def test_chapters_the_recorded_study_and_home_show_the_same_parts(pages):
 
     for name, claims in CLAIMS_OF.items():
         source = "".join(cell["source"] for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells if cell.cell_type == "code")
-        assert 'glue("verdicts", verdicts.packed(' in source and "Markdown(verdicts.markdown(" in source
+        assert 'glue("verdicts", verdicts.packed(' in source and "verdicts.markdown(" in source
         asked = re.search(r"claims=\(([\d, ]+)\)", source)
         assert asked is None or {int(number) for number in re.findall(r"\d", asked[1])} == set(claims), name
         assert (asked is None) == (len(claims) == 9), name
@@ -325,6 +329,10 @@ def test_chapters_the_recorded_study_and_home_show_the_same_parts(pages):
         shown = f"{part.claim}. {'Our reading: ' if part.ours else ''}{part.says}"
         assert home.count(shown) == 2, f"once for real X-rays and once for this copy: {shown}"
         assert part.says in rules
+    for part in truth_verdicts.PARTS:
+        assert home.count(part.says) == 1, "the verdicts with truth stand in the table of all parts"
+    for claim in WITH_TRUTH:
+        assert f"{claim.title}. {claim.text}" in home
     assert "<abbr title=" in (pages / "index.html").read_text(encoding="utf-8"), "a word explains itself"
 
 

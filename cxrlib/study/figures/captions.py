@@ -43,6 +43,30 @@ def tell(finding: str, data: str, source: str | Path) -> None:
     display({MIME: about, "text/markdown": shown, "text/plain": f"{BADGES[data]}: {about['finding']}"}, raw=True)
 
 
+def labelled(data: str, shown: str) -> Any:
+    """A table, a verdict or a sentence in Markdown below the badge of its data, for any viewer.
+
+    Args:
+        data: a key of :data:`BADGES`.
+        shown: Markdown of :mod:`cxrlib.markup`.
+    """
+    from IPython.display import Markdown
+
+    return Markdown(f"{markup.bold(BADGES[data])}\n\n{shown}")
+
+
+def skip(reason: str) -> None:
+    """Say why the figure of this cell cannot be drawn from these data; the book then shows the reason in its place.
+
+    Args:
+        reason: a sentence of plain text.
+    """
+    from IPython.display import display
+
+    reason = markup.visible(" ".join(reason.split()))
+    display({MIME: {"skipped": reason}, "text/markdown": f"*Not drawn: {markup.text(reason)}*", "text/plain": f"Not drawn: {reason}"}, raw=True)
+
+
 def hand_on(frames: Sequence[Mapping[str, Any]]) -> None:
     """Leave pictures for the viewer on the explorer page: for each a sentence, ``said``, and SVG drawings by name, ``pictures``."""
     from IPython.display import display

@@ -1,8 +1,9 @@
-"""Decision curves: what acting on a network gains over acting on everybody or on nobody."""
+"""Figures of the page on failures: decision curves, and images on a plane by their features."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -27,5 +28,25 @@ def decision_curves(panels: dict[str, pd.DataFrame], title: str) -> Figure:
         ax.set(xlabel="threshold (%)", title=name, ylim=(-20, None))
     axes[0][0].set_ylabel("net true positives per 100 images")
     style.legend_below(figure, axes[0])
+    figure.suptitle(title)
+    return figure
+
+
+def planes(panels: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
+    """Points on a plane that has no units, in each panel told apart in another way.
+
+    Args:
+        panels: by title: points (n, 2) by the name of their group.
+    """
+    if not panels:
+        return note(title)
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 4.6), squeeze=False)
+    for ax, (name, groups) in zip(axes[0], panels.items(), strict=True):
+        for position, (group, points) in enumerate(groups.items()):
+            looks = style.series(group, position)
+            ax.plot(points[:, 0], points[:, 1], linestyle="none", markersize=4, alpha=0.7, **looks)
+        ax.set(title=name, xticks=[], yticks=[])
+        ax.grid(visible=False)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02))
     figure.suptitle(title)
     return figure

@@ -31,7 +31,9 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
     if not any(drawn):
         return note(title, "; ".join(f"{name}: {text}" for name, text in panels.items() if text) or "no records yet")
     series = list(dict.fromkeys(name for rows in drawn for _, values in rows for name in values))
-    heights = [0.42 * max(len(rows) if not isinstance(rows, str) else 1, 1) + 0.9 for rows in panels.values()]
+    step = min(0.16, 0.8 / max(len(series), 1))  # between series of a row, so that rows keep apart
+    row = max(0.42, 0.15 * len(series))
+    heights = [row * max(len(rows) if not isinstance(rows, str) else 1, 1) + 0.9 for rows in panels.values()]
     figure, axes = plt.subplots(nrows=len(panels), height_ratios=heights, figsize=(WIDTH, sum(heights) + 0.8), squeeze=False, sharex=True)
     for ax, (panel, rows) in zip(axes.flat, panels.items(), strict=True):
         ax.set_title(panel)
@@ -43,7 +45,7 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
             continue
         places = np.arange(len(rows))[::-1]
         for position, name in enumerate(series):
-            shift = 0.16 * ((len(series) - 1) / 2 - position)
+            shift = step * ((len(series) - 1) / 2 - position)
             found = [(place + shift, values[name]) for place, (_, values) in zip(places, rows, strict=True) if name in values and np.isfinite(values[name])]
             if found:
                 y, estimates = zip(*found, strict=True)

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxrlib.data.extent import extra_columns
 from cxrlib.experiment.record import Record, code_version
 from cxrlib.metrics import two_way
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import share_over_seeds
 from cxrlib.study.pages.file_sizes import measure
-from cxrlib.study.pages.shortcuts import NOT_RECORDED, Scored, auc, beyond, scored
-from cxrlib.study.pairs import points
+from cxrlib.study.pages.shortcuts import Scored, auc, scored
 from cxrlib.study.tables import read_table
 from cxrlib.study.truth import APART, EVENED, FOLD, HOSPITAL, SAME, TruthSets, open_any
 
@@ -45,14 +45,11 @@ def describe_files(sets: TruthSets) -> pd.DataFrame:
     folders = {APART: sets.write(APART), SAME: sets.beside(SAME), HOSPITAL: sets.beside(HOSPITAL)}
     for name, folder in folders.items():
         dataset = open_any(folder, sets.cache, ("test",) if name == HOSPITAL else ("train", "test"))
-        table = measure(dataset).assign(set=name)
-        origin = sets.data if name == APART else folder
-        extra = pd.read_csv(origin / "labels_extra.csv", dtype="str").rename(columns={"filename": "file"})
-        wanted = [column for column in ("view", "finding", "age") if column in extra]
-        tables.append(table.merge(extra[["file", "split", *wanted]], on=["file", "split"], how="left"))
+        extra = extra_columns(sets.data if name == APART else folder, dataset.index).reindex(columns=["view", "finding", "age"], fill_value="")
+        tables.append(pd.concat([measure(dataset).assign(set=name), extra.reset_index(drop=True)], axis=1))
         about[name] = dataset.fingerprint
     table = pd.concat(tables, ignore_index=True)
-    table = table.assign(age=pd.to_numeric(table["age"], errors="coerce"), view=table["view"].fillna(""), finding=table["finding"].fillna(""))
+    table = table.assign(age=pd.to_numeric(table["age"], errors="coerce"))
     table = table[list(TYPES)].astype(TYPES)
     table.attrs = {"about": about}
     return table
@@ -149,6 +146,16 @@ class Across:
             return Estimate(np.nan)
         return two_way.analyse(_fall(*pair)).estimate()
 
+    def change(self, training: str, test: str) -> np.ndarray | None:
+        """Contributions (seeds, patients of both) to the AUC on another test set less that on the own one; None where one is missing."""
+        pair = [self.scores(training, name) for name in (OWN, test)]
+        return None if None in pair else -_fall(*pair)
+
+    def area(self, training: str, test: str) -> np.ndarray | None:
+        """Contributions (seeds, patients) to the AUC on a test set; None where nothing is recorded."""
+        images = self.scores(training, test)
+        return None if images is None else two_way.area(images.logits, images.labels, images.patients)
+
     def rescued(self, test: str) -> Estimate:
         """How much less the AUC falls with pictures evened out than as published: fall as published less fall evened out, paired by image and seed."""
         seeds = {r.config["seed"] for r in self.of(APART)} & {r.config["seed"] for r in self.of(EVENED)}
@@ -214,49 +221,3 @@ def together(parts: list[Scored]) -> Scored:
 def _stems(files) -> list[str]:
     """Names without their extension: pictures that are evened out have another one."""
     return [str(file).rsplit(".", 1)[0] for file in files]
-
-
-# For the page
-
-
-def dots(across: Across) -> list[tuple[str, dict[str, Estimate]]]:
-    """Rows of a figure: for each test set with both classes the AUC of every training, and of what files alone tell."""
-    found, files = across.table(), across.by_files()
-    rows = []
-    for test in TESTS:
-        values = {TRAININGS[row.training]: row.AUC for row in found[found["test"] == test].itertuples() if np.isfinite(row.AUC)}
-        for knows in ("shape", "source"):
-            # What is best known of the files: inside the collection where that is the question, else from the training data.
-            known = files[(files["test"] == test) & (files["knows"] == knows)].set_index("training")["AUC"]
-            value = known.get(FOLD, known.get(APART)) if test in (COLLECTION, BALANCED) else known.get(APART)
-            if np.isfinite(value):
-                values[f"{knows} of the file alone"] = value
-        if values:
-            rows.append((f"{test} ({int(found.loc[found['test'] == test, 'images'].iloc[0])} images)", values))
-    return rows
-
-
-def lines(across: Across) -> list[list[str]]:
-    """Rows of a table: training, test set, AUC, sensitivity and specificity in per cent, images, patients, runs."""
-    return [
-        [TRAININGS[row.training], row.test, row.AUC.percent(), row.sensitivity.percent(), row.specificity.percent(), str(row.images), str(row.patients), str(row.runs)]
-        for row in across.table().itertuples()
-    ]  # fmt: skip
-
-
-def answers(across: Across) -> dict[str, str]:
-    """A sentence for each question of the page; what has no records says so."""
-    said = {}
-    for name, training in (("fall", APART), ("fall_evened", EVENED)):
-        falls = {test: across.fall(training, test) for test in (COLLECTION, BALANCED)}
-        said[name] = "; ".join(f"{test}: {beyond(fall, 0)}, {points(fall)} of AUC" for test, fall in falls.items() if np.isfinite(fall)) or NOT_RECORDED
-    rescue = across.rescued(COLLECTION)
-    said["rescue"] = f"{beyond(rescue, 0)}: the fall is smaller by {points(rescue)} of AUC" if np.isfinite(rescue) else NOT_RECORDED
-    for name, training, test in (("inside", FOLD, COLLECTION), ("inside_balanced", FOLD, BALANCED), ("across_balanced", APART, BALANCED)):
-        row = across.row(training, test)
-        said[name] = NOT_RECORDED if row is None else f"{beyond(row['AUC'])}: AUC {row['AUC'].percent()} %, where 50 is chance"
-    files = across.by_files().set_index(["training", "test", "knows"])["AUC"]
-    said["files"] = "; ".join(f"{test}, by {knows}: {files[FOLD, test, knows].percent()} %" for test in (COLLECTION, BALANCED) for knows in ("source", "shape"))
-    row = across.row(APART, ONE_HOSPITAL)
-    said["hospital"] = NOT_RECORDED if row is None else f"sensitivity {row['sensitivity'].percent()} % on {row['images']} images of {row['patients']} patients"
-    return said

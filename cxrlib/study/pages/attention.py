@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from cxrlib.data.dataset import Dataset
+from cxrlib.data.extent import extra_columns
 from cxrlib.experiment.record import Record, code_version, load_model
 from cxrlib.explain import default_target_layer, energy_inside, frame_mask, grad_cam, randomise_from_top
 from cxrlib.model.network import normalise
@@ -178,12 +179,9 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _doubts(dataset: Dataset) -> set[str]:
-    """Files of whose masks ``labels_extra.csv`` says that they are in doubt; empty without that file."""
-    path = dataset.folder / "labels_extra.csv"
-    if not path.is_file():
-        return set()
-    extra = pd.read_csv(path, dtype="str")
-    return set(extra.loc[extra["doubt"].notna(), "filename"]) if "doubt" in extra else set()
+    """Files of whose masks ``labels_extra.csv`` says that they are in doubt; empty where it does not say."""
+    extra = extra_columns(dataset.folder, dataset.index)
+    return set(dataset.index.loc[extra["doubt"] != "", "file"]) if "doubt" in extra else set()
 
 
 def _scores(maps: np.ndarray, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

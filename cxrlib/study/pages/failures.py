@@ -89,16 +89,26 @@ def by_severity(heat: pd.DataFrame, training: str = APART) -> pd.DataFrame:
 
 def calibration(across: Across, training: str = APART) -> pd.DataFrame:
     """How far the mean probability lies above the share of positives, on each test set: columns test, probability, positives, excess (Estimates)."""
+    found = {test: across.scores(training, test) for test in TESTS}
+    return pd.DataFrame([_calibrated(test, images) for test, images in found.items() if images is not None], dtype=object)
+
+
+def calibration_by_source(across: Across, training: str = APART) -> pd.DataFrame:
+    """The same for each source of other collections of which both classes have ``FEWEST`` patients."""
+    images, about = outside(across, training)
     rows = []
-    for test in TESTS:
-        images = across.scores(training, test)
-        if images is None:
-            continue
-        observed = np.broadcast_to(images.labels.astype(float), images.logits.shape)
-        parts = [two_way.share(values, images.patients) for values in (expit(images.logits), observed)]
-        probability, positives = (two_way.analyse(part, bounded=True).estimate() for part in parts)
-        rows.append({"test": test, "probability": probability, "positives": positives, "excess": two_way.analyse(parts[0] - parts[1]).estimate()})
-    return pd.DataFrame(rows, dtype=object)
+    for source in sorted(about["source"].unique()):
+        part = images.where((about["source"] == source).to_numpy())
+        if all(len(np.unique(part.patients[part.labels == label])) >= FEWEST for label in (0, 1)):
+            rows.append(_calibrated(f"source: {source}", part))
+    return pd.DataFrame(rows, columns=["test", "probability", "positives", "excess"], dtype=object)
+
+
+def _calibrated(test: str, images: Scored) -> dict:
+    observed = np.broadcast_to(images.labels.astype(float), images.logits.shape)
+    parts = [two_way.share(values, images.patients) for values in (expit(images.logits), observed)]
+    probability, positives = (two_way.analyse(part, bounded=True).estimate() for part in parts)
+    return {"test": test, "probability": probability, "positives": positives, "excess": two_way.analyse(parts[0] - parts[1]).estimate()}
 
 
 def net_benefit(across: Across, test: str, thresholds: np.ndarray, training: str = APART) -> pd.DataFrame:

@@ -11,8 +11,10 @@ from cxrlib.metrics import two_way
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import share_over_seeds
 from cxrlib.study.pages.attention import CAM, OCCLUSION, REGIONS, UNTRAINED
-from cxrlib.study.pages.shortcuts import beyond
+from cxrlib.study.pages.shortcuts import NOT_RECORDED, beyond
 from cxrlib.study.pairs import points
+from cxrlib.study.parts import named
+from cxrlib.study.truth import APART
 
 CLEAR_SIDE = 0.2
 """Difference of the two halves' shares of opacity, over their sum, from which an image has a side."""
@@ -86,30 +88,46 @@ def side_agreement(table: pd.DataFrame) -> tuple[Estimate, int]:
     return share_over_seeds(agreed, patients), int(known.any(axis=0).sum())
 
 
+def _within(table: pd.DataFrame) -> tuple[list[np.ndarray], np.ndarray]:
+    """Of the heat in the lungs the share on opacities, and of the lungs' area, (runs, images) each, and the patients."""
+    (heat, lungs, area, size), patients = arrays(table, ("opacities", "lungs", "area_opacities", "area_lungs"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = [np.minimum(part / whole, 1) for part, whole in ((heat, lungs), (area, size))]  # an opacity may reach over the lung's border
+    known = np.isfinite(ratios).all(axis=0)
+    return [np.where(known, ratio, np.nan) for ratio in ratios], patients
+
+
+def within_contrast(table: pd.DataFrame) -> np.ndarray:
+    """Contributions (runs, patients) to the share of the lungs' heat on opacities less the share of their area."""
+    (inside, even), patients = _within(table)
+    return two_way.share(inside, patients, pooled=True) - two_way.share(even, patients, pooled=True)
+
+
 def within_lungs(table: pd.DataFrame) -> tuple[Estimate, Estimate, Estimate]:
     """Of the heat in the lungs the share on opacities, of the lungs' area the same, and the first less the second.
 
     Means over images with opacities: a network that finds the lungs but not the disease has a difference of 0.
     """
-    (heat, lungs, area, size), patients = arrays(table, ("opacities", "lungs", "area_opacities", "area_lungs"))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = [np.minimum(part / whole, 1) for part, whole in ((heat, lungs), (area, size))]  # an opacity may reach over the lung's border
-    known = np.isfinite(ratios).all(axis=0)
-    inside, even = (np.where(known, ratio, np.nan) for ratio in ratios)
-    a, b = (two_way.share(values, patients, pooled=True) for values in (inside, even))
-    return share_over_seeds(inside, patients), share_over_seeds(even, patients), two_way.analyse(a - b).estimate()
+    (inside, even), patients = _within(table)
+    return share_over_seeds(inside, patients), share_over_seeds(even, patients), two_way.analyse(within_contrast(table)).estimate()
 
 
-def differences(table: pd.DataFrame | None) -> dict[str, Estimate]:
-    """Claim 9 with truth, by name: positives have more heat in the lungs than negatives, and negatives more in the frame; none without both."""
+def contrasts(table: pd.DataFrame | None) -> dict[str, np.ndarray]:
+    """Contributions (runs, patients) to what claim 9 says, with truth: 'lungs', heat there of positives less negatives; 'frame', of negatives less positives."""
     if table is None or table["label"].nunique() < 2:
         return {}
     found, labels = {}, table.drop_duplicates("file").set_index("file")["label"].sort_index().to_numpy()
-    for region, name, sign in (("lungs", "heat in the lungs, positive less negative", 1), ("frame", "heat in the frame, negative less positive", -1)):
+    for region, sign in (("lungs", 1), ("frame", -1)):
         (values,), patients = arrays(table, (region,))
         well, ill = (two_way.share(np.where(labels == label, values, np.nan), patients, pooled=True) for label in (0, 1))
-        found[name] = two_way.analyse(sign * (ill - well)).estimate()
+        found[region] = sign * (ill - well)
     return found
+
+
+def differences(table: pd.DataFrame | None) -> dict[str, Estimate]:
+    """:func:`contrasts` as estimates, by what they are in words; none without both classes."""
+    names = {"lungs": "heat in the lungs, positive less negative", "frame": "heat in the frame, negative less positive"}
+    return {names[region]: two_way.analyse(values).estimate() for region, values in contrasts(table).items()}
 
 
 def networks(table: pd.DataFrame) -> list[str]:
@@ -117,45 +135,15 @@ def networks(table: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(table["init"]))
 
 
-def by_network(table: pd.DataFrame, training: str) -> dict[str, pd.DataFrame]:
-    """:func:`shares` of each initialisation."""
-    return {init: shares(chosen(table, training, init), chosen(table, training, init, UNTRAINED)) for init in networks(table)}
+def by_network(table: pd.DataFrame | None, training: str = APART) -> dict[str, pd.DataFrame]:
+    """:func:`shares` of each initialisation; empty without a table."""
+    return {} if table is None else {init: shares(chosen(table, training, init), chosen(table, training, init, UNTRAINED)) for init in networks(table)}
 
 
-def dots(found: dict[str, pd.DataFrame]) -> list[tuple[str, dict[str, Estimate]]]:
-    """Rows of a figure: for each region the heat of every network, and of the last one's images the area, centre blob and untrained network."""
-    last = list(found.values())[-1].set_index("region")
-    rows = []
-    for region, name in NAMES.items():
-        values = {init: table.set_index("region").at[region, "heat"] for init, table in found.items()}
-        values |= {"centre blob": last.at[region, "blob"], "untrained": last.at[region, "untrained"], "share of the area": last.at[region, "area"]}
-        rows.append((name, values))
-    return rows
-
-
-def lines(found: dict[str, pd.DataFrame]) -> list[list[str]]:
-    """Rows of a table: region, network, heat and area in per cent, heat less area, blob and untrained in points, images."""
-    return [
-        [NAMES[row.region], init, row.heat.percent(), f"{100 * row.area:.1f}", *(points(getattr(row, f"over_{other}")) for other in ("area", "blob", "untrained")), str(row.images)]
-        for region in REGIONS for init, table in found.items() for row in table[table["region"] == region].itertuples()
-    ]  # fmt: skip
-
-
-def checks(table: pd.DataFrame, training: str) -> list[list[str]]:
-    """Rows of a table: network, method and layer, heat in lungs and opacities, hottest pixel in the opacities, heat on the side with more opacity."""
-    rows = []
-    for init in networks(table):
-        part = table[(table["training"] == training) & (table["init"] == init)]
-        for method, layer in dict.fromkeys(zip(part["method"], part["layer"], strict=True)):
-            maps = part[(part["method"] == method) & (part["layer"] == layer)]
-            seeds = str(maps["seed"].nunique())
-            heat = [mean(maps, column).percent() for column in ("lungs", "opacities", "point_opacities")]
-            rows.append([init, f"{method} at {layer}" if layer else method, *heat, side_agreement(maps)[0].percent(), seeds])
-    return rows
-
-
-def answers(table: pd.DataFrame, training: str) -> dict[str, str]:
-    """A sentence for each question of the page, from the last network, which has the most upstream data, and from all."""
+def answers(table: pd.DataFrame | None, training: str = APART) -> dict[str, str]:
+    """A sentence for each question in ``QUESTIONS``, from the last network, which has the most upstream data, and from all; none without a table."""
+    if table is None:
+        return {}
     found = by_network(table, training)
     largest, smallest = list(found)[-1], list(found)[0]
     said = {}
@@ -165,7 +153,7 @@ def answers(table: pd.DataFrame, training: str) -> dict[str, str]:
         for other, name in (("blob", "a centre blob"), ("untrained", "an untrained network")):
             said[f"{region}_{other}"] = f"{beyond(row[f'over_{other}'], 0)}: {points(row[f'over_{other}'])} against {name}"
     gains = {region: difference(chosen(table, training, largest), chosen(table, training, smallest), region) for region in ("lungs", "opacities")}
-    said["upstream"] = "; ".join(f"{region}: {beyond(gain, 0)}, {largest} less {smallest} {points(gain)} of the heat" for region, gain in gains.items())
+    said["upstream"] = "; ".join(f"{region}: {beyond(gain, 0)}, {named(largest)} less {named(smallest)} {points(gain)} of the heat" for region, gain in gains.items())
     maps = chosen(table, training, largest)
     pointed, area = mean(maps, "point_opacities"), mean(maps, "area_opacities")
     said["pointing"] = f"{beyond(pointed, area)}: in {pointed.percent()} % of images with opacities; {100 * area:.1f} % for a pixel at random"
@@ -175,3 +163,39 @@ def answers(table: pd.DataFrame, training: str) -> dict[str, str]:
     said["side"] = f"{beyond(agreed)}: in {agreed.percent()} % of {images} images with a side; 50 is chance"
     said["claim"] = "; ".join(f"{name}: {points(gap)}" for name, gap in differences(maps).items())
     return said
+
+
+QUESTIONS = {
+    "lungs": "More heat in the lungs than their area?",
+    "lungs_blob": "More than a centre blob?",
+    "lungs_untrained": "More than an untrained network?",
+    "opacities": "More heat on the opacities than their area?",
+    "opacities_blob": "More than a centre blob?",
+    "opacities_untrained": "More than an untrained network?",
+    "within": "Of the heat in the lungs, is more on opacities than of their area?",
+    "pointing": "Does the hottest pixel lie on an opacity?",
+    "side": "Is more heat in the lung with more opacity?",
+    "upstream": "Does more upstream data move heat onto lungs and opacities?",
+    "claim": "Claim 9 with truth",
+}
+
+
+def told(said: dict[str, str]) -> str:
+    """What the figure of :func:`dots` shows, from :func:`answers`."""
+    return f"More heat than their area asks for? Lungs: {said['lungs']}. Opacities: {said['opacities']}." if said else "Nothing is recorded of this yet."
+
+
+def headline(table: pd.DataFrame | None, training: str = APART) -> str:
+    """The answer of the Grad-CAM page in two sentences, from the network with the most upstream data; that it is not recorded, without a table."""
+    if table is None:
+        return f"The answer is {NOT_RECORDED}."
+    init = networks(table)[-1]
+    maps = chosen(table, training, init)
+    row = shares(maps, chosen(table, training, init, UNTRAINED)).set_index("region").loc["lungs"]
+    blob = {"yes": "more than", "no": "less than", "not clear": "no more than can be told from"}[beyond(row["over_blob"], 0)]
+    inside, _, more = within_lungs(maps)
+    drawn = {"yes": "the opacities draw it", "no": "it avoids the opacities", "not clear": "the opacities do not clearly draw it"}[beyond(more, 0)]
+    return (
+        f"Of the heat {100 * row['heat']:.0f} % lies in the lungs that radiologists drew, {blob} what a blob in the middle of the picture has, which knows nothing of it. "
+        f"Within the lungs {drawn}: {100 * inside:.0f} % of the heat there is on them, and they are {100 * (inside - more):.0f} % of the lungs."
+    )

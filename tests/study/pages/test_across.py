@@ -8,6 +8,7 @@ from common import ROOT
 from cxrlib.experiment.record import Record
 from cxrlib.experiment.record_tables import read_table
 from cxrlib.study.pages import across as pages
+from cxrlib.study.pages import across_tables as tables
 from cxrlib.study.pages import corruptions, failures
 from cxrlib.study.pages.across import Across
 from cxrlib.study.truth import APART, EVENED, FOLD, HOSPITAL, SAME
@@ -94,9 +95,9 @@ def test_files_alone_tell_the_class_where_shapes_and_sources_follow_it_and_nowhe
 
 
 def test_answers_follow_the_numbers(made):
-    said = pages.answers(made)
+    said = tables.answers(made)
     assert said["fall"].startswith("same-source: yes") and said["rescue"].startswith("yes") and said["inside"].startswith("yes")
-    assert len(pages.dots(made)) == 3 and len(pages.lines(made)) == 10
+    assert len(tables.dots(made)) == 3 and len(tables.lines(made)) == 10
 
 
 def test_a_guess_is_learned_on_other_folds_than_it_is_tested_on(made):

@@ -8,7 +8,8 @@ from common import ROOT
 from torch import nn
 
 from cxrlib.metrics.inference import verdict
-from cxrlib.study.pages import attention, looking
+from cxrlib.study import truth
+from cxrlib.study.pages import attention, looking, looking_tables
 
 TABLE = ROOT / "results" / "attention.parquet"
 
@@ -91,6 +92,12 @@ def test_what_was_seen_in_training_can_be_left_out_and_sides_are_counted():
     assert looking.chosen(table, "t", "plain", unseen=True)["file"].nunique() == 12
     agreement, images = looking.side_agreement(looking.chosen(table, "t", "plain"))
     assert images == 16 and agreement == pytest.approx(0.75)
+
+
+def test_with_and_without_images_of_the_training_are_two_rows_of_each_network():
+    assert looking_tables.unseen_table(None) == looking_tables.unseen_table(made(0.6)) == "not recorded yet", "no network had any of them"
+    shown = looking_tables.unseen_table(made(0.6).assign(training=truth.PUBLISHED))
+    assert shown.count("| all | 16 |") == 2 and shown.count("| those that it had not | 12 |") == 2
 
 
 def test_heat_that_is_even_in_the_lungs_is_no_finding_and_heat_on_opacities_is():
