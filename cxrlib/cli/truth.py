@@ -120,7 +120,7 @@ def lungs(
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/lungs.parquet"),
     folder: Folder = Path(".cache/truth"),
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Write the weights of a network trained on everybody here, if it is good enough.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Write the weights of a network trained on everybody here, such as cxrlib/model/lungs.safetensors, if it is good enough.")] = None,
 ) -> None:
     """Train a small network that finds lungs, and try it on patients that it has not seen. Stop it with Ctrl-C; the folds that are done stay."""
     from cxrlib.files import atomic_write

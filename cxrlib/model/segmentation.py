@@ -16,12 +16,14 @@ import torch
 from torch import nn
 
 from cxrlib.files import safetensors_bytes
-from cxrlib.weights.source import WEIGHTS_FOLDER, WeightsError, checked_digest, stated_digest
+from cxrlib.weights.source import WeightsError, checked_digest, stated_digest
 
 SIZE = 96
 ENCODER, DECODER = (24, 48, 96, 128), (64, 48, 32, 16, 8)
 """Channels of the four stages of the ResNet, and of the five steps back to the size of the image."""
-LUNGS = "lungs.safetensors"
+SHIPPED = Path(__file__).with_name("lungs.safetensors")
+"""Trained on the 98 masks of ``covid-masks`` (CC BY 4.0) and the boxes of ``same-source`` (CC BY 4.0), whose X-rays have licences of
+their own: for research, not for diagnosis."""
 SMALLEST_LUNG = 0.01
 """Share of the image below which a connected part of a mask is no lung."""
 
@@ -50,7 +52,7 @@ def load_segmenter(path: Path | None = None) -> nn.Module:
     """
     from safetensors.torch import load
 
-    path, way_out = path or WEIGHTS_FOLDER / LUNGS, "'cxr truth lungs' trains the network that finds lungs"
+    path, way_out = path or SHIPPED, "'cxr truth lungs' trains the network that finds lungs"
     if not path.is_file() or stated_digest(path) is None:
         raise WeightsError(f"{path} or the .sha256 file beside it is missing; {way_out}")
     checked_digest(path, None, way_out)

@@ -81,3 +81,14 @@ def test_a_few_steps_learn_from_masks_and_the_same_seed_gives_the_same_network()
     assert not model.training
     with pytest.raises(ValueError, match="must agree"):
         segment.fit_segmenter(images[:0], masks[:0], boxed, boxes)
+
+
+@pytest.mark.skipif(not segmentation.SHIPPED.is_file(), reason="no weights are shipped")
+def test_the_shipped_network_finds_lungs_on_phantoms_that_it_has_never_seen(tmp_path):
+    from cxrlib import phantom
+    from cxrlib.data.dataset import read_dataset
+
+    folder = phantom.generate(tmp_path / "phantoms", train_positive=2, train_negative=2, test_per_class=4, size=96)
+    dataset = read_dataset(folder, None, tmp_path / "cache", False)
+    found = segmentation.lungs_of(segmentation.lung_probability(segmentation.load_segmenter(), dataset.images("test", 96, tmp_path / "cache")))
+    assert np.nanmean(segmentation.dice(found, dataset.masks("lungs", "test", 96))) > 0.6

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from common import ROOT
 
+from cxrlib.model.segmentation import SHIPPED
 from cxrlib.study.pages import lungs
 
 TABLE = ROOT / "results" / "lungs.parquet"
@@ -46,5 +47,4 @@ def test_the_committed_folds_are_of_patients_and_the_answer_is_the_mean_of_the_r
     assert table.groupby("patient_id")["fold"].nunique().max() == 1 and table["fold"].nunique() == 5
     assert table["dice"].notna().sum() == 98
     assert f"{table['dice'].mean():.3f}" in lungs.answer(table)
-    shipped = (ROOT / "cxrlib" / "weights" / "lungs.safetensors").is_file()
-    assert not shipped or lungs.good_enough(table), "what does not pass does not ship"
+    assert not SHIPPED.is_file() or lungs.good_enough(table), "what does not pass does not ship"
