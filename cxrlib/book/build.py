@@ -273,9 +273,12 @@ def build(
             if known is not None and known.lacking and getattr(STUDIES[template.stem], "BOTH_CLASSES", False):
                 partial.write(template, destination, known, about)
                 continue
+            here, mine = folder, states
+            if known is not None and known.lacking and getattr(STUDIES[template.stem], "PHANTOMS_DO", False):
+                here, mine = _prepare_data(profile, None, root)
             given = {"external": str(external)} if external is not None and "external" in STUDIES[template.stem].model_fields else {}
-            parameters = chosen.parameters(template.stem, data=folder, **given)
-            inputs, copy = states | file_states(template.stem, parameters, root), about
+            parameters = chosen.parameters(template.stem, data=here, **given)
+            inputs, copy = mine | file_states(template.stem, parameters, root), about
             if parameters.get("external") is not None:
                 second = root / parameters["external"]
                 inputs, copy = inputs | {str(second): _state(second, root)}, about | {"external": second.resolve().name}

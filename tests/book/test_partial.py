@@ -37,12 +37,12 @@ def built(root, data, monkeypatch):
     for name in ("_toc.yml", "profiles", "notebooks"):
         (root / name).symlink_to(ROOT / name)
     executed = []
-    monkeypatch.setattr(build, "execute_all", lambda chapters, *rest: executed.extend(chapter.template.stem for chapter in chapters))
-    monkeypatch.setattr(build, "sweep", lambda *_: executed.append("a sweep"))
+    monkeypatch.setattr(build, "execute_all", lambda chapters, *rest: executed.extend(chapters))
+    monkeypatch.setattr(build, "sweep", lambda *_: pytest.fail("nothing is trained in advance"))
     monkeypatch.setattr(build, "_render", lambda *_: True)
     monkeypatch.chdir(root)
     build.build("tiny", data=data, root=root)
-    return executed, {path.stem: nbformat.read(path, 4) for path in (root / "book" / "executed").glob("*.ipynb")}
+    return {chapter.template.stem: chapter for chapter in executed}, {path.stem: nbformat.read(path, 4) for path in (root / "book" / "executed").glob("*.ipynb")}
 
 
 def test_notebooks_that_train_are_pages_that_say_why_not_and_the_others_run(positives, tmp_path, monkeypatch, capsys):
@@ -50,6 +50,7 @@ def test_notebooks_that_train_are_pages_that_say_why_not_and_the_others_run(posi
     assert set(written) == {name for name, study in STUDIES.items() if getattr(study, "BOTH_CLASSES", False)}
     assert sorted([*executed, *written]) == sorted(STUDIES)
     assert {"05_grad_cam", "06_shortcuts", "10_truth", "11_failures"} <= set(executed)
+    assert {name: chapter.parameters["data"] == str(positives) for name, chapter in executed.items()} == {name: name != "00_upstream" for name in executed}, "its probes are on phantoms"
     assert "clinic has no train split and no negative image" in capsys.readouterr().out
     for name, notebook in written.items():
         text = "\n".join(cell.source for cell in notebook.cells)
