@@ -54,3 +54,11 @@ def test_without_data_nothing_is_given(checkout):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         called(checkout, "results")
     assert "name the data folder: make results DATA=" in caught.value.stderr
+
+
+def test_a_students_edition_and_a_class_are_asked_for(checkout):
+    assert called(checkout, "book", "STUDENT=1") == ["book", "--profile=demo", "--student"]
+    (checkout / "called").unlink()
+    assert called(checkout, "class") == ["book", "--student", "-m", "cxrlib.teach.kit"]
+    (checkout / "called").unlink()
+    assert called(checkout, "class", "WHEELS=1")[-1] == "--wheels"

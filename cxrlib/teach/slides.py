@@ -285,7 +285,7 @@ def write(folder: Path, root: Path | None = None, pdf: bool = True) -> list[Path
 
 
 DECK_STYLE = """
-:root { color-scheme: light; } body { margin: 0; font: 1.5rem/1.45 "DejaVu Sans", Verdana, Arial, sans-serif; color: #20262e; background: #fff; }
+:root { color-scheme: light; } body { margin: 0; font: 1.8rem/1.4 "DejaVu Sans", Verdana, Arial, sans-serif; color: #20262e; background: #fff; }
 .slide { display: none; box-sizing: border-box; min-height: 92vh; padding: 4vh 6vw 8vh; } .slide.here { display: block; } h1 { font-size: 3rem; } h2 { font-size: 2.1rem; color: #1f5f7a; margin-top: 0; }
 figure { margin: 0.5rem 0; } figure svg { width: min(100%, 60rem); height: auto; max-height: 55vh; } table { border-collapse: collapse; } td, th { border-bottom: 1px solid #8b949e; padding: 0.3rem 1rem 0.3rem 0; text-align: left; }
 .notes { display: none; font-size: 1.05rem; background: #f3f5f7; border-left: 0.4rem solid #1f5f7a; padding: 0.6rem 1rem; margin-top: 1rem; } .with-notes .notes { display: block; }

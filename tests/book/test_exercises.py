@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
-from common import ROOT
+from common import ROOT, write_folder
 
-from cxrlib.book import build, exercises
+from cxrlib.book import build, chapters, exercises
+from cxrlib.book.notebooks import BookError
 
 PROSE = sorted(path for path in (ROOT / "book").glob("*.md") if path.stem not in ("references", "teach"))
 TASKS = sorted((ROOT / "book" / exercises.TASKS).glob("*.md"))
@@ -104,6 +106,28 @@ def test_a_copy_holds_the_rest_and_names_the_file_with_a_fault(tmp_path):
     (root / "book" / "index.md").write_text("# Home\n\n```{solution} x\n")
     with pytest.raises(ValueError, match=r"book/index.md: line 3"):
         exercises.student_copy(root)
+
+
+def test_the_students_edition_is_built_from_the_copy_beside_the_other(tmp_path, monkeypatch):
+    for name in ("_toc.yml", "profiles", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    write_folder(tmp_path / "inside", train=2, test=2)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "index.md").write_text(f"# Home\n\n```{{solution}} x\n{SECRET}\n```\n")
+    rendered = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "sweep", lambda *_: None)
+    monkeypatch.setattr(chapters, "usable_cores", lambda: 1)
+    monkeypatch.setattr(chapters, "execute", lambda *_: None)
+    monkeypatch.setattr(build, "_render", lambda root, folder, force: rendered.append((root, folder)))
+    for student in (False, True):
+        build.build("demo", data=Path("inside"), root=tmp_path, student=student)
+    (plain, pages), (copy, others) = rendered
+    assert plain == tmp_path and pages == tmp_path / "_build" / "demo-inside" and others == tmp_path / "_build" / "demo-inside-student"
+    assert SECRET not in (copy / "book" / "index.md").read_text() and SECRET in (plain / "book" / "index.md").read_text()
+    (tmp_path / "book" / "index.md").write_text("```{solution} x\n")
+    with pytest.raises(BookError, match="book/index.md: line 1"):
+        build.build("demo", data=Path("inside"), root=tmp_path, student=True)
 
 
 def test_solutions_fold_and_figures_have_no_second_number():
