@@ -3,7 +3,7 @@
 A label file, a folder's name and a table of records are written by others. What they hold is text, also where it reads
 like Markdown, HTML, a role, mathematics or a template. Every text from data passes :func:`text`, :func:`code`,
 :func:`table` (whose cells pass it by themselves) or, for HTML, :func:`html_text`. Figures take :func:`visible`; that they
-draw no mathematics is a setting of :func:`cxrlib.figures.use_style`.
+draw no mathematics is a setting of :func:`cxrlib.study.figures.style.use_style`.
 
 >>> text("{download}`x` | <b> $a$ & 1.5 %")
 '&#123;download&#125;&#96;x&#96; &#124; &#60;b&#62; &#36;a&#36; &#38; 1.5 %'

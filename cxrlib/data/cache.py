@@ -77,7 +77,7 @@ class ImageCache:
                 order of rows does too.
             workers: processes; default one per usable core. With 1, or few images, this process does the work.
             progress: print counts and time left to stderr.
-            contents: SHA-256 of every image behind the fingerprint, by ``SPLIT/FILE`` (:func:`cxrlib.provenance.contents`):
+            contents: SHA-256 of every image behind the fingerprint, by ``SPLIT/FILE`` (:func:`cxrlib.data.provenance.contents`):
                 an image that has changed since is refused, so that nothing is cached under the fingerprint of another.
 
         Raises:
