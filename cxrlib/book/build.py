@@ -274,7 +274,7 @@ def build(
                 partial.write(template, destination, known, about)
                 continue
             here, mine = folder, states
-            if known is not None and known.lacking and getattr(STUDIES[template.stem], "PHANTOMS_DO", False):
+            if known is not None and known.lacking and template.stem in partial.ON_PHANTOMS:
                 here, mine = _prepare_data(profile, None, root)
             given = {"external": str(external)} if external is not None and "external" in STUDIES[template.stem].model_fields else {}
             parameters = chosen.parameters(template.stem, data=here, **given)

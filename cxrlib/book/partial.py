@@ -27,6 +27,10 @@ RECORDED = {
 """Notebooks that have something to show without data, and what."""
 
 
+ON_PHANTOMS = ("00_upstream", "08_speed")
+"""Notebooks whose small experiment is made on the phantoms of the profile where nothing can be trained on the data of the copy; their pages say so."""
+
+
 def headings(template: Path) -> list[str]:
     """The headings of a notebook, as lines of Markdown, title first."""
     cells = json.loads(template.read_text(encoding="utf-8"))["cells"]

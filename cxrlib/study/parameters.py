@@ -24,9 +24,6 @@ __all__ = [
 class UpstreamStudy(Parameters):
     """Parameters of notebook 00, upstream data and what transfers."""
 
-    PHANTOMS_DO: ClassVar[bool] = True
-    """Whether its small experiment is made on the phantoms of the profile where nothing can be trained on the data of the copy."""
-
     results: Path = Field(Path("results/upstream.parquet"), description="table of records of the transfer study")
     probes: Path = Field(Path("results/probe.parquet"), description="table of linear probes on real X-rays")
     trials: Path = Field(Path("results/photo-trials.json"), description="trials that chose how photographs are pretrained on")
