@@ -159,17 +159,18 @@ def mark(source: NotebookNode, submitted: NotebookNode, folder: Path, parameters
         source: of the lab.
         submitted: the student's copy.
         folder: where the lab runs; at or below the class folder.
-        parameters: values for the first code cell, by name.
+        parameters: plain values in place of those of the cell with the tag ``parameters``, by name.
 
     Returns:
         A mark for each check, and for each answer in words one without points.
     """
     from nbclient import NotebookClient
-    from papermill.parameterize import parameterize_notebook
+    from nbformat.v4 import new_code_cell
 
     lab = handed_in(source, submitted)
     if parameters:
-        lab = parameterize_notebook(lab, parameters)
+        place = next(number for number, cell in enumerate(lab.cells) if "parameters" in cell.metadata.get("tags", []))
+        lab.cells.insert(place + 1, new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items())))
     NotebookClient(lab, timeout=CELL_SECONDS, allow_errors=True, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
     marks = []
     for cell in lab.cells:

@@ -5,6 +5,7 @@ import re
 
 import matplotlib
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 from common import ROOT
 
@@ -117,6 +118,9 @@ def test_marks_count_hidden_checks_and_do_not_trust_what_was_handed_in(tmp_path,
     assert editions.mark(source, student, tmp_path) == [editions.Mark("c", 0.0, 2.0, "four"), editions.Mark("w", None, 3.0, "to be read")]
     student.cells[1].source = "answer = 2 + 2"
     assert editions.mark(source, student, tmp_path)[0] == editions.Mark("c", 2.0, 2.0)
+    student.cells[1].source = "answer = given"
+    source.cells.insert(0, nbformat.v4.new_code_cell("given = 3", metadata={"tags": ["parameters"]}))
+    assert [editions.mark(source, student, tmp_path, parameters)[0].points for parameters in (None, {"given": 4})] == [0.0, 2.0]
     del student.cells[1]
     with pytest.raises(editions.EditionError, match="the answer 'a' is missing"):
         editions.handed_in(source, student)
@@ -134,8 +138,6 @@ def test_a_solution_without_an_end_is_refused():
 
 
 def _small(cells):
-    import nbformat
-
     made = []
     for kind, text, about in cells:
         cell = (nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell)(text)
