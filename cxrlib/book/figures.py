@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from sphinx.directives.patches import Figure
+from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxRole
 
 from cxrlib import markup
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 SVG, PNG = "image/svg+xml", "image/png"
+TABLE = re.compile(r"^\|(?:-+:?\|)+$", re.MULTILINE)
 DRAWING = re.compile(r'<img(?P<before>[^>]*?) src="(?P<address>[^"]*_images/[^"]+\.svg)"(?P<after>[^>]*)>')
 
 
@@ -68,6 +70,33 @@ def unfinished(notebook: Any, name: str) -> list[str]:
         if set(BADGES) & {cell["metadata"].get("cxr_figure", {}).get("data")} == set():
             faults.append(f"{name}: {figure} says neither what it found nor from which data; call captions.tell in its cell")
     return faults
+
+
+def bare_tables(notebook: Any, name: str) -> list[str]:
+    """Tables among the outputs of an executed notebook that bear no badge, a sentence each."""
+    badges = tuple(f"**{badge}**" for badge in BADGES.values())
+    faults = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            text = "".join(output.get("data", {}).get("text/markdown", ""))
+            if TABLE.search(text) and not text.startswith(badges):
+                faults.append(f"{name}: a table without a badge; show it by captions.badged: {cell['source'][:60]!r}")
+    return faults
+
+
+class OutputBadges(SphinxTransform):
+    """The badge that an output begins with is drawn as that of a figure; any viewer else shows it in bold."""
+
+    default_priority = 9  # before what a cell printed is made inert
+
+    def apply(self, **options: Any) -> None:
+        kinds = {words: kind for kind, words in BADGES.items()}
+        for output in self.document.findall(nodes.Element):
+            if "cell_output" in output.get("classes", []):
+                for paragraph in output.findall(nodes.paragraph):
+                    first = paragraph.children[0] if paragraph.children else None
+                    if isinstance(first, nodes.strong) and first.astext() in kinds:
+                        first.replace_self(badge_node(kinds[first.astext()]))
 
 
 def badge_node(kind: str) -> nodes.inline:
@@ -167,5 +196,6 @@ def setup(app: Sphinx) -> None:
     """Called by :func:`cxrlib.book.pages.setup`."""
     app.add_role("badge", BadgeRole())
     app.add_directive("cxr-figure", FigureDirective)
+    app.add_transform(OutputBadges)
     app.connect("html-page-context", both_themes)
     app.connect("build-finished", write_dark_copies)

@@ -65,6 +65,8 @@ class Sensitivity(Study, Training):
     )
     mixups: tuple[Mixup, ...] = Field(("off", "beta"), min_length=1)
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
+    profile: str = Field("quarter", description="profile whose runs those records answer")
 
     def runs(self) -> list[RunConfig]:
         """The grid of Figure 4: resolutions x schedules x mixups x initialisations x seeds."""
@@ -82,6 +84,8 @@ class Performance(Study, OneSetting):
     threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
     external: Path | None = Field(None, description="another folder in the COVIDx layout, as a second test set")
     external_labels: Path | None = Field(None, description="folder with the label file of 'external', if not beside its images")
+    results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
+    profile: str = Field("quarter", description="profile whose runs those records answer")
 
     def runs(self) -> list[RunConfig]:
         """One run per initialisation and seed."""
@@ -94,6 +98,8 @@ class DataSize(Study, OneSetting):
     inits: tuple[str, ...] = Field(("random", "bit-s", "bit-m"), min_length=1)
     sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((32, 64, 128, 256, 512), min_length=1, description="images per class")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
+    profile: str = Field("quarter", description="profile whose runs those records answer")
 
     def runs(self) -> list[RunConfig]:
         """Every size and the full set (``images_per_class`` null), initialisation and seed."""

@@ -45,6 +45,7 @@ class Exploration(Parameters):
     duplicate_size: int = Field(32, ge=16, le=256, description="pixels at which near duplicates are sought")
     duplicate_distance: int = Field(4, ge=0, le=64, description="Hamming distance of 64-bit hashes up to which images are listed")
     duplicate_correlation: float = Field(0.995, ge=-1, le=1, description="correlation from which near duplicates are listed")
+    files: Path = Field(Path("results/files.parquet"), description="sources and sizes of the files of the recorded real X-rays")
 
 
 class Speed(Parameters):
@@ -54,20 +55,36 @@ class Speed(Parameters):
     million: int = Field(1_000_000, ge=1, description="images of the estimate on paper")
 
 
-class RealXrays(Parameters):
-    """Parameters of notebook 09, the study on real X-rays from committed records."""
+class _Recorded(Parameters):
+    """A page that draws recorded runs on real X-rays."""
 
     results: Path = Field(Path("results/quarter.parquet"), description="table of records of the study")
+    profile: str = Field("quarter", description="profile whose runs the records answer")
+    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
+
+
+class RealXrays(_Recorded):
+    """Parameters of notebook 09, the verdicts on real X-rays from committed records."""
+
     files: Path = Field(Path("results/files.parquet"), description="sources and sizes of the files of those X-rays")
     cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks, image by image")
     lite: Path = Field(Path("results/quarter-lite.parquet"), description="table of records of a network with real ImageNet weights")
+
+
+class OperatingPoints(_Recorded):
+    """Parameters of notebook 12, what a threshold decides, from committed records."""
+
+    validation: Path = Field(Path("results/quarter-validation.parquet"), description="table of runs of the grid that held out validation images")
+    prevalences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.01, 0.05, 0.2, 0.5), min_length=1)
+    resamples: int = Field(4000, ge=100, description="bootstrap resamples of the intervals at equal specificity, which no formula gives")
+
+
+class Selection(_Recorded):
+    """Parameters of notebook 13, how far one test set can be trusted, from committed records."""
+
     validation: Path = Field(Path("results/quarter-validation.parquet"), description="table of runs of the grid that held out validation images")
     coverage: Path = Field(Path("results/coverage.json"), description="how often intervals hold the truth, simulated on these patients")
     trials: Path = Field(Path("results/upstream.parquet"), description="table with the trials for the learning rate, which held some out too")
-    profile: str = Field("quarter", description="profile whose runs the records answer")
-    threshold: float = Field(0.5, ge=0, le=1, description="positive if the probability is greater (section 4.2)")
-    prevalences: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.01, 0.05, 0.2, 0.5), min_length=1)
-    resamples: int = Field(4000, ge=100, description="bootstrap resamples of the intervals at equal specificity, which no formula gives")
 
 
 class Truth(Parameters):
@@ -105,6 +122,8 @@ STUDIES: dict[str, type[Parameters]] = {
     "09_real_xrays": RealXrays,
     "10_truth": Truth,
     "11_failures": Failures,
+    "12_operating_points": OperatingPoints,
+    "13_selection": Selection,
 }
 
 

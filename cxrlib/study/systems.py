@@ -92,7 +92,7 @@ SYSTEMS: dict[str, System] = {
         "EfficientNet-Lite0 features", DEEP_FEATURES, "svm:tf_efficientnet_lite0", "imagenet-lite", image_channels=3,
         published=(Published("ismael2021", "Ismael and Şengür, ResNet-50 features", 94.7), Published("sethy2020", "Sethy et al.")),
     ),
-    "fractal-svm": System("fractal-m features", DEEP_FEATURES, "svm:resnetv2_laptop", "fractal-m"),
+    "fractal-svm": System("fractal features", DEEP_FEATURES, "svm:resnetv2_laptop", "fractal-m"),
     "lbp-svm": System("LBP", TEXTURE, "svm:lbp", published=(Published("tuncer2020", "Tuncer et al., ResExLBP", 100.0),)),
     "lbp-svm-224": System("LBP, 224 px", TEXTURE, "svm:lbp", size=224, published=(Published("tuncer2020", "Tuncer et al., ResExLBP", 100.0),)),
     "tailored-cnn": System(
@@ -102,7 +102,7 @@ SYSTEMS: dict[str, System] = {
         "LBP and EfficientNet-Lite0 features", FUSED, "svm:lbp+tf_efficientnet_lite0", "imagenet-lite", image_channels=3, published=(Published("rajpal2021", "Rajpal et al."),)
     ),
     "laptop-random": System("ResNet-v2, random", OURS, "resnetv2_laptop", base_lr=0.05, mixup="beta"),
-    "laptop-fractal-m": System("ResNet-v2, fractal-m", OURS, "resnetv2_laptop", "fractal-m", base_lr=0.05, mixup="beta"),
+    "laptop-fractal-m": System("ResNet-v2, many fractals", OURS, "resnetv2_laptop", "fractal-m", base_lr=0.05, mixup="beta"),
 }  # fmt: skip
 REFERENCE = "laptop-fractal-m"
 """The system with which every other is compared."""

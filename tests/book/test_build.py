@@ -289,7 +289,7 @@ def stub_execution(template: Path, destination: Path) -> None:
     values |= {"verdicts": repr(verdicts.packed(truth_verdicts.verdicts(None, None)))} if template.stem == "10_truth" else {}
     glued = [
         new_output("display_data", data={f"{prefix}text/plain": values[key]}, metadata={"scrapbook": {"mime_prefix": prefix, "name": key}})
-        for key in sorted(keys)
+        for key in sorted(values)
     ]
     notebook.cells.append(new_code_cell("", outputs=glued, metadata={"tags": ["remove-cell"]}))
     notebook.metadata["cxr"] = ABOUT | {"seconds": 1.0}
@@ -318,8 +318,8 @@ def test_chapters_the_recorded_study_and_home_show_the_same_parts(pages):
 
     for name, claims in CLAIMS_OF.items():
         source = "".join(cell["source"] for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells if cell.cell_type == "code")
-        assert 'glue("verdicts", verdicts.packed(' in source and "verdicts.markdown(" in source
-        asked = re.search(r"claims=\(([\d, ]+)\)", source)
+        assert re.search(r"\b(?:verdicts|live)\.packed\(|real_claims\.handed\(", source) and re.search(r"\b(?:verdicts|live)\.markdown\(", source)
+        asked = re.search(r"\bclaims ?= ?\(([\d, ]+)\)", source)
         assert asked is None or {int(number) for number in re.findall(r"\d", asked[1])} == set(claims), name
         assert (asked is None) == (len(claims) == 9), name
     assert sorted(claim for claims in list(CLAIMS_OF.values())[:-1] for claim in claims) == list(range(1, 10))

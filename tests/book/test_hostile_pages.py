@@ -137,14 +137,16 @@ def parameters(folder: Path, tmp: Path) -> dict[str, dict]:
     short = {"resize": 20, "crop": 16, "schedule": [1, 2, 3, 4], "seeds": [0]}
     own = {
         "00_upstream": {"results": str(upstream), "probe_seeds": [0], "examples": 2},
-        "02_hyperparameter_sensitivity": {"resolutions": [[20, 16]], "schedules": [[1, 2]], "seeds": [0], "inits": ["random", str(weights)], "mixups": ["off"]},
-        "03_test_performance": short | {"inits": ["random", str(weights)], "external": str(tmp / EXTERNAL)},
-        "04_data_size": short | {"inits": ["random", str(weights)], "sizes": [4]},
+        "02_hyperparameter_sensitivity": {"resolutions": [[20, 16]], "schedules": [[1, 2]], "seeds": [0], "inits": ["random", str(weights)], "mixups": ["off"], "results": str(quarter)},
+        "03_test_performance": short | {"inits": ["random", str(weights)], "external": str(tmp / EXTERNAL), "results": str(quarter)},
+        "04_data_size": short | {"inits": ["random", str(weights)], "sizes": [4], "results": str(quarter)},
         "05_grad_cam": {"resize": 36, "crop": 32, "schedule": [1, 2, 3, 4], "init": str(weights)},
         "06_shortcuts": short | {"init": str(weights), "leave_out": [HOSTILE[0]], "sources": [HOSTILE[9], HOSTILE[24]], "within": "positive",
                                  "external": str(tmp / EXTERNAL), "results": str(quarter)},
         "07_related_work": short | {"systems": ["laptop-fractal-m"], "results": str(quarter)},
-        "09_real_xrays": {"results": str(quarter), "lite": "none.parquet", "validation": "none.parquet", "trials": str(upstream), "resamples": 100},
+        "09_real_xrays": {"results": str(quarter), "lite": "none.parquet"},
+        "12_operating_points": {"results": str(quarter), "validation": "none.parquet", "resamples": 100},
+        "13_selection": {"results": str(quarter), "validation": "none.parquet", "trials": str(upstream)},
     }
     where = {"data": str(folder), "store": str(tmp / "runs"), "cache": str(tmp / "cache"), "workers": 1, "device": "cpu"}
     values = {}
@@ -294,7 +296,7 @@ def test_texts_arrive_letter_for_letter(built):
     for text in texts:
         assert text in cells, f"{text!r} is no cell of the table of sources"
     for name in STUDIES:
-        if name not in ("08_speed", "09_real_xrays", "10_truth", "11_failures", "00_upstream"):  # these show committed records only
+        if name not in ("00_upstream", "08_speed", "09_real_xrays", "10_truth", "11_failures", "12_operating_points", "13_selection"):  # these show committed records only
             assert FOLDER in said[name], f"page {name} does not name the folder"
     for page in (pages / "index.html", pages / "primer.html"):
         assert FOLDER in "".join(walked(page).text) and EXTERNAL in "".join(walked(page).text), "the banner"

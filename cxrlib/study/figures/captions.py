@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxrlib import markup
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study.figures import style
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 MIME = "application/vnd.cxrlib.figure+json"
 FRAMES = "application/vnd.cxrlib.frames+json"
@@ -72,6 +75,39 @@ def hand_on(frames: Sequence[Mapping[str, Any]]) -> None:
     from IPython.display import display
 
     display({FRAMES: [dict(frame) for frame in frames], "text/plain": f"{len(frames)} phantoms for the viewer on the explorer page"}, raw=True)
+
+
+def badged(text: str, data: str) -> Markdown:
+    """A table, a verdict or an answer behind the badge of its data, for the end of a cell.
+
+    Args:
+        text: Markdown.
+        data: a key of :data:`BADGES`.
+    """
+    from IPython.display import Markdown
+
+    below = "\n\n" if text.startswith(("|", "-", ">", "#")) else " "
+    return Markdown(f"{markup.bold(BADGES[data])}{below}{text}")
+
+
+def say(text: str) -> Markdown:
+    """Markdown without a badge, for what is drawn from no data, or from several that it names."""
+    from IPython.display import Markdown
+
+    return Markdown(text)
+
+
+def both(one: str, other: str) -> str:
+    """The key in :data:`BADGES` for a figure from two data sets."""
+    return one if one == other else "both"
+
+
+def hand(values: Mapping[str, Any]) -> None:
+    """Glue values by name, for the text of this page and of others."""
+    from myst_nb import glue
+
+    for name, value in values.items():
+        glue(name, value, display=False)
 
 
 def told(finding: str, data: str, source: str | Path) -> dict[str, str]:

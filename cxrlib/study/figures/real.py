@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cxrlib.study.figures import common, style
+from cxrlib.metrics.classifier import Evaluation
+from cxrlib.study import paper
+from cxrlib.study.figures import common, published, style
 from cxrlib.study.figures.style import ACCENT, FAINT, GRID, INK, OTHERS, SOFT, VERDICTS, WIDTH
 from cxrlib.study.verdicts import Judged
 
@@ -37,11 +39,43 @@ def grid(table: pd.DataFrame, x: str, orders: dict[str, Sequence], title: str, x
     return common.grid_panels(table.iloc[np.lexsort(keys[::-1])], x, "mixup", "init", title, xlabel, names)
 
 
+def panels(table: pd.DataFrame, x: str, of: str, lines: str, title: str, xlabel: str, value: str = "AUC") -> Figure:
+    """As :func:`cxrlib.study.figures.common.grid_panels`, or a note."""
+    return note(title) if table.empty else common.grid_panels(table, x, of, lines, title, xlabel, value=value)
+
+
 def data_size(table: pd.DataFrame, inits: Sequence[str], title: str, references: dict[str, float]) -> Figure:
     """Figure 7 of ``inits``, or a note if only the full training set is recorded."""
     if table.empty or table["images_per_class"].isna().all():
         return note(title, "no records yet with few images per class")
     return common.data_size(table[table["init"].isin(list(inits))], title, references)
+
+
+def count_bars(counts: pd.DataFrame, title: str) -> Figure:
+    """Figure 2, or a note."""
+    return note(title) if counts.empty else common.count_bars(counts, title)
+
+
+def file_shapes(shapes: pd.DataFrame, title: str) -> Figure:
+    """Heights against widths, or a note."""
+    return note(title) if shapes.empty else common.file_shapes(shapes, title)
+
+
+def curves(table: pd.DataFrame | None, title: str) -> Figure:
+    """Figure 5 with the paper's last values at its end, or a note if nothing is recorded."""
+    if table is None:
+        return note(title)
+    return published.beside(common.learning_curves(table, "test_accuracy", title, "test accuracy"), "band: all seeds")
+
+
+def confusion(found: tuple[Evaluation, str] | None, title: str) -> Figure:
+    """Figure 6 of one run, or a note; ``found`` is of :func:`cxrlib.study.pages.performance.confusion`."""
+    return note(title) if found is None else common.confusion(found[0].confusion.matrix, f"{title}; {found[1]}")
+
+
+def curve_pair(roc: dict, precision_recall: dict, title: str) -> Figure:
+    """ROC and precision-recall curves, or a note."""
+    return common.curve_pair(roc, precision_recall, title) if roc else note(title)
 
 
 def trade_off(curves: dict[str, pd.DataFrame], points: dict[str, tuple[float, float]], equal: float, title: str) -> Figure:
@@ -60,6 +94,10 @@ def trade_off(curves: dict[str, pd.DataFrame], points: dict[str, tuple[float, fl
         ax.fill_between(table["specificity"], table["least"], table["greatest"], color=looks["color"], alpha=0.15, linewidth=0)
         ax.plot(table["specificity"], table["mean"], color=looks["color"], linewidth=2)
         ax.plot(*points[name], linestyle="none", **looks | {"markersize": 11, "markeredgecolor": INK})
+    for init, row in published.TABLE_ROWS.items():
+        looks, printed = style.series(init, 0), paper.TABLE_1[row]
+        looks |= {"markerfacecolor": "none", "linestyle": "none", "markersize": 9, "label": f"{looks['label']} (the paper)"}
+        ax.plot([printed.specificity / 100], [printed.sensitivity / 100], **looks)
     ax.axvline(equal, color=SOFT, linestyle="--", linewidth=1.4, label=f"equal specificity, {100 * equal:.1f} %")
     ax.set(xlabel="specificity (negatives called negative)", ylabel="sensitivity (positives called positive)")
     ax.set(xlim=(0.6, 1.005), ylim=(0, 1.02))
@@ -68,6 +106,21 @@ def trade_off(curves: dict[str, pd.DataFrame], points: dict[str, tuple[float, fl
     style.legend_below(figure, [ax], "line: mean, band: all seeds, marker: threshold 0.5")
     figure.suptitle(title)
     return figure
+
+
+def ranked(settings: pd.DataFrame, title: str) -> Figure:
+    """Every setting of a grid, best first, with its interval and the look of its start; the paper's chosen setting at the left."""
+    if settings.empty:
+        return note(title)
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.6))
+    for init in style.in_order(settings["init"]):
+        part = settings[settings["init"] == init]
+        common.estimate_errors(ax, list(part.index), list(part["accuracy"]), **style.series(init, 0) | {"linestyle": "none", "capsize": 0, "markersize": 5})
+    ax.axhline(float(settings["accuracy"].iloc[0]), color=SOFT, linestyle="--", linewidth=1.2, label="the best setting")
+    ax.set(xlabel="settings, best first", ylabel="test accuracy (95 % interval)", xlim=(-1, len(settings)))
+    style.percent_axis(ax)
+    figure.suptitle(title)
+    return published.beside(figure)
 
 
 def reliability_pair(panels: dict[str, dict[str, pd.DataFrame]], title: str) -> Figure:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cxrlib import markup
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.study import thresholds
+from cxrlib.study import thresholds, verdicts
 from cxrlib.study.committed import PERFORMANCE, Recorded
 from cxrlib.study.pages import file_sizes
 from cxrlib.study.parameters import Profile, RelatedWork
@@ -59,3 +60,18 @@ def plain_lines(rows: Sequence[Verdict]) -> list[str]:
         value, low, high = (100 * share for share in (one.interval, one.interval.low, one.interval.high))
         lines.append(f"{said} ({one.compared.name}): {value:+.1f} points of test accuracy, between {low:+.1f} and {high:+.1f}; {one.word}.")
     return lines
+
+
+def keyed_lines(rows: Sequence[Verdict]) -> dict[str, str]:
+    """:func:`plain_lines` under the names by which the home page asks for them."""
+    return dict(zip(("home_pretraining", "home_more", "home_mixup"), plain_lines(rows), strict=True))
+
+
+def summary(rows: list[Verdict]) -> str:
+    """How many claims have which word, as a sentence."""
+    return f"In this study {verdicts.summary(rows)}."
+
+
+def answer(said: str, rows: list[Verdict]) -> str:
+    """What the page of real X-rays answers, as Markdown: how many claims hold, then what a file's size alone tells."""
+    return markup.text(f"{summary(rows)} {said}")

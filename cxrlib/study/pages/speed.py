@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from cxrlib import markup
+from cxrlib.data import read_index
+from cxrlib.study.parameters import Speed
 
 TABLES = ("rows", "ideas", "scale", "memory", "start", "folding", "machine", "versions")
 COSTS = ("index", "fingerprint", "cache", "epoch")
@@ -201,7 +203,52 @@ def cost_tables(measured: dict[str, Any], fits: pd.DataFrame) -> str:
 
 def paper_table(measured: dict[str, Any], counts: list[int]) -> str:
     """:func:`on_paper` for several numbers of images, a column each."""
-    parts = [on_paper(measured, count).assign(images=f"{count:,}") for count in counts]
+    parts = [on_paper(measured, count).assign(images=f"{count:,}") for count in counts if count]
     both = pd.concat(parts).pivot(index="what", columns="images", values="how much").loc[parts[0]["what"]]
     both["from"] = parts[0].set_index("what")["from"]
     return markup.frame_table(both.reset_index())
+
+
+def reached(table: pd.DataFrame) -> dict[str, int]:
+    """How many of the pairs of :func:`ratios` reach the speed that was aimed at, and how many there are."""
+    return {"reached": int((table["ratio"] >= table["target"]).sum()), "pairs": len(table)}
+
+
+def finding(table: pd.DataFrame) -> str:
+    """The same as a sentence."""
+    found = reached(table)
+    return f"In {found['reached']} of {found['pairs']} measurements cxrlib reaches the speed that was aimed at."
+
+
+def answer(measured: dict[str, Any], table: pd.DataFrame) -> str:
+    """What the page answers, in two sentences of Markdown: training against the standard recipe, and the idea that gains most."""
+    training = table[table["name"].str.startswith("train-")]
+    told = f"Training is {training['ratio'].min():.1f} to {training['ratio'].max():.1f} times as fast as with the standard recipe" if len(training) else finding(table)
+    found = ideas(measured)
+    gains = found.xs("gain", axis="columns", level=1).astype(float).mean(axis="columns")
+    return markup.text(f"{told.rstrip('.')}, because no image is decoded twice. Of the ideas for the step itself the one that gains most is: {gains.idxmax()}, {gains.max():.2f} times.")
+
+
+def loss_table(measured: dict[str, Any]) -> str:
+    """:func:`losses` as a Markdown table."""
+    return markup.frame_table(losses(measured))
+
+
+def beside(measured: dict[str, Any]) -> str:
+    """:func:`side_by_side` as a Markdown list."""
+    return "\n".join(f"- {markup.text(line)}" for line in side_by_side(measured))
+
+
+def scale(measured: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Costs by number of images, and the lines of :func:`cost_lines`."""
+    table = pd.DataFrame(measured["scale"])
+    return table, cost_lines(table)
+
+
+def scale_title(table: pd.DataFrame) -> str:
+    return f"Costs by number of images (JPEG files of {table['file_pixels'].iloc[0]} px, model at {table['crop'].iloc[0]} px)"
+
+
+def images_here(parameters: Speed) -> int:
+    """Images of the data of this copy; 0 if there is no such folder."""
+    return len(read_index(parameters.data, parameters.labels)) if parameters.data.is_dir() else 0

@@ -18,7 +18,7 @@ from cxrlib.study.pairs import points
 ANSWERS = {"holds": "clearly lower on the external set", "contradicted": "clearly higher on the external set", "not seen": "no clear difference"}
 
 
-def markdown(ours: Mapping[str, Mapping[str, Estimate]], nothing: str = "no runs") -> str:
+def markdown(ours: Mapping[str, Mapping[str, Estimate]], nothing: str = "no runs", papers: bool = True) -> str:
     """Table 1 as a Markdown table.
 
     The paper's rows bear the 95 % intervals that their counts imply (Wilson); its AUCs and a row that contradicts itself
@@ -28,9 +28,10 @@ def markdown(ours: Mapping[str, Mapping[str, Estimate]], nothing: str = "no runs
         ours: rows of ours, such as those of :func:`cxrlib.study.thresholds.performance`, by what stands in the first column: a
             text, or Markdown of :mod:`cxrlib.markup`.
         nothing: what to say if there are none.
+        papers: whether the paper's rows stand above.
     """
     rows = []
-    for row in paper.TABLE_1.values():
+    for row in paper.TABLE_1.values() if papers else ():
         implied = classifier.from_counts(**vars(row.counts)) if row.counts else None
         rows.append([f"{row.network} (paper)", *(_printed(getattr(row, name), name, implied) for name in METRICS)])
     rows += [[label, *(values[name].percent() for name in METRICS)] for label, values in ours.items()]

@@ -1,0 +1,76 @@
+"""The grid of the paper's Figure 4: accuracy by resolution, schedule, mixup and initialisation, for real X-rays and for this copy alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from cxrlib import markup
+from cxrlib.experiment.record import Record
+from cxrlib.study import pairs, parts
+from cxrlib.study.committed import Design
+from cxrlib.study.figures import captions
+from cxrlib.study.pages.chapter import Asked, Shown
+from cxrlib.study.verdicts import NOT_RECORDED
+
+QUESTIONS = (Asked("a higher resolution", 2), Asked("a longer schedule", 3), Asked("mixup", 4))
+AXES = {"resolution": "size of the images: resized to / cropped to (pixels)", "schedule": "end of the schedule (steps)"}
+COLUMNS = ["init", "resolution", "schedule", "mixup"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a grid that are recorded, with the axes of its design.
+
+    Attributes:
+        cells: of :func:`cxrlib.study.pairs.cells`; empty if nothing is recorded.
+    """
+
+    cells: pd.DataFrame
+    design: Design
+    shown: Shown
+
+    @classmethod
+    def of(cls, records: list[Record], design: Design, shown: Shown, threshold: float = 0.5) -> Grid:
+        empty = pd.DataFrame(columns=[*COLUMNS, "accuracy", "runs"])
+        return cls(pairs.cells(records, COLUMNS, threshold) if records else empty, design, shown)
+
+    def _part(self, axis: str) -> pd.DataFrame:
+        """The cells that vary one axis while the other has its longest, or largest, value."""
+        other, values = ("schedule", self.design.schedules) if axis == "resolution" else ("resolution", self.design.resolutions)
+        return self.cells[self.cells[other] == values[-1]]
+
+    def _name(self, axis: str, value: tuple[int, ...]) -> str:
+        return f"{value[0]}/{value[1]}" if axis == "resolution" else f"{value[-1]:,}"
+
+    def along(self, axis: str) -> dict[str, Any]:
+        """The arguments of :func:`cxrlib.study.figures.real.grid` for the axis 'resolution' or 'schedule'."""
+        design = self.design
+        orders = {"resolution": design.resolutions, "schedule": design.schedules, "mixup": design.mixups, "init": design.inits}
+        at = f"{design.schedules[-1][-1]:,} steps" if axis == "resolution" else f"{self._name('resolution', design.resolutions[-1])} pixels"
+        title = self.shown.title(f"accuracy by {axis}, {at}")
+        return {"table": self._part(axis), "x": axis, "orders": orders, "title": title, "xlabel": AXES[axis], "names": {value: self._name(axis, value) for value in orders[axis]}}
+
+    def finding(self, axis: str) -> str:
+        """What the figure along an axis shows: the first and the last value of each initialisation with the last kind of mixup."""
+        part, values = self._part(axis), getattr(self.design, f"{axis}s")
+        part = part[part["mixup"] == self.design.mixups[-1]]
+        ends = [part[part[axis] == value].set_index("init")["accuracy"] for value in (values[0], values[-1])]
+        if len(values) < 2 or ends[0].empty or ends[1].empty:
+            return "Nothing is recorded of two values of this axis yet."
+        unit = "px" if axis == "resolution" else "steps"
+        first, last = (self._name(axis, value) for value in (values[0], values[-1]))
+        mixup = "without mixup" if self.design.mixups[-1] == "off" else "with mixup"
+        return f"Test accuracy {mixup}, at {first} {unit}: {captions.each(dict(ends[0]))}; at {last} {unit}: {captions.each(dict(ends[1]))}."
+
+
+def gains(records: list[Record], inits: list[str]) -> str:
+    """Each initialisation against the first, over all cells that differ in nothing else, as a Markdown table."""
+    have = {pairs.setting(record)["init"] for record in records}
+    lines = [
+        [f"{parts.named(init)} against {parts.named(inits[0])}", pairs.points(pairs.effect(records, "init", init, inits[0]))]
+        for init in inits[1:] if {init, inits[0]} <= have
+    ]  # fmt: skip
+    return markup.table(["comparison", "difference in test accuracy (95 % interval)"], lines) if lines else NOT_RECORDED

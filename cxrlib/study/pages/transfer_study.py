@@ -1,0 +1,323 @@
+"""Notebook 00 as a whole: the recorded transfer study on each data set, the probes of layers, and what both say.
+
+The tables behind it are in :mod:`cxrlib.study.pages.transfer`, :mod:`~cxrlib.study.pages.upstream` and
+:mod:`~cxrlib.study.pages.probes`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxrlib import markup
+from cxrlib.config import RunConfig
+from cxrlib.experiment.one_run import open_dataset
+from cxrlib.experiment.record import Record, read_table
+from cxrlib.study.figures import captions, style
+from cxrlib.study.pages import probes, transfer
+from cxrlib.study.pages.chapter import Shown
+from cxrlib.study.pairs import points
+from cxrlib.study.parameters import UpstreamStudy
+from cxrlib.train import fractals
+from cxrlib.weights.registry import registry
+from cxrlib.weights.source import WEIGHTS_FOLDER
+
+LAPTOP, LITE = "resnetv2_laptop", "tf_efficientnet_lite0"
+SIZES = ("32", "64", "128", "256", "512", transfer.FULL)
+FRACTALS = ("fractal-s", "fractal-m")
+PAIRS = (
+    ("photo-s", "random"), ("photo-m", "random"), ("photo-m", "photo-s"), ("photo-s", "fractal-m"), ("photo-m", "fractal-m"),
+    ("fractal-s", "random"), ("fractal-m", "random"), ("fractal-m", "fractal-s"),
+)  # fmt: skip
+"""Better and worse start, as the paper would have it."""
+NO_RUNS = "no runs of this comparison are here"
+
+
+def _named(better: str, worse: str) -> tuple[str, str]:
+    return f"the start from {style.named(better)}", f"that from {style.named(worse)}"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The records of the transfer study, by data set: real X-rays first."""
+
+    records: list[Record]
+
+    @classmethod
+    def read(cls, path: Path) -> Transfer:
+        """Raises what :func:`cxrlib.experiment.record.read_table` does."""
+        return cls(read_table(path))
+
+    @cached_property
+    def studied(self) -> list[Record]:
+        """Without the trials for a learning rate."""
+        return [record for record in self.records if not transfer.is_trial(record)]
+
+    @cached_property
+    def shown(self) -> dict[str, Shown]:
+        """The data sets by name, real X-rays first."""
+        kinds = {record.data["name"]: "phantom" if record.data["is_phantom"] else "real" for record in self.studied}
+        return {name: Shown(kind, name, recorded=True) for name, kind in sorted(kinds.items(), key=lambda item: (item[1] == "phantom", item[0]))}
+
+    @property
+    def badge(self) -> str:
+        """For a figure that draws all data sets."""
+        kinds = {shown.badge for shown in self.shown.values()}
+        return "both" if len(kinds) > 1 else next(iter(kinds), "none")
+
+    def first(self, badge: str) -> str:
+        """Name of the first data set of a kind, or ''."""
+        return next((name for name, shown in self.shown.items() if shown.badge == badge), "")
+
+    def label(self, name: str) -> str:
+        """Of a panel."""
+        return f"{self.shown[name].kind} ({name})"
+
+    @cached_property
+    def chosen(self) -> dict[str, list[Record]]:
+        """Fine-tuned runs of the laptop network by data set."""
+        return {name: transfer.select(self.studied, name, LAPTOP) for name in self.shown}
+
+    @cached_property
+    def by_size(self) -> pd.DataFrame:
+        """Accuracy and AUC of every start of the ladder by number of training images: columns images per class, init, accuracy, AUC, runs, data."""
+        parts = []
+        for name, runs in self.chosen.items():
+            drawn = [run for run in runs if run.initialisation["name"] in transfer.LADDER]
+            if drawn:
+                parts.append(transfer.curves(drawn).assign(data=self.label(name)))
+        return _in_order(pd.concat(parts, ignore_index=True))
+
+    @cached_property
+    def ladder(self) -> pd.DataFrame:
+        """The same by what was seen upstream."""
+        return pd.concat([transfer.over_upstream(runs).assign(data=self.label(name)) for name, runs in self.chosen.items()], ignore_index=True)
+
+    @cached_property
+    def compared(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """Paired differences by data set, better and worse start."""
+        found = {(name, *pair): transfer.comparison(runs, *pair) for name, runs in self.chosen.items() for pair in PAIRS}
+        return {key: table for key, table in found.items() if len(table)}
+
+    def finding_sizes(self, value: str) -> str:
+        """Test scores with all training images."""
+        largest = self.by_size[self.by_size["images per class"] == self.by_size["images per class"].iloc[-1]]
+        return f"Test {value} with all training images. {_panels(largest, 'data', value)}"
+
+    def finding_ladder(self, value: str) -> str:
+        """From the least to the most that was seen upstream."""
+        full = self.ladder[self.ladder["images per class"] == self.ladder["images per class"].iloc[-1]]
+        said = [
+            captions.panel(data, f"{100 * float(rows[value].iloc[0]):.1f} % with the least upstream, {100 * float(rows[value].iloc[-1]):.1f} % with the most.")
+            for data, rows in full.groupby("data", sort=False)
+        ]
+        return f"Test {value} with all training images. {' '.join(said)}"
+
+    def sentences(self) -> str:
+        """Every comparison over all sizes, a Markdown list, behind the name of its data."""
+        return "\n".join(
+            f"- *{markup.text(self.label(name))}*: {markup.text(transfer.sentence(style.named(better), style.named(worse), table))}"
+            for (name, better, worse), table in self.compared.items()
+        )
+
+    def single(self) -> str:
+        """Every comparison at every size, as a Markdown table."""
+        rows = [
+            [name, f"{style.named(better)} − {style.named(worse)}", row["images per class"], points(row["accuracy"]), points(row["AUC"]), row["pairs"]]
+            for (name, better, worse), table in self.compared.items()
+            for _, row in table.iterrows()
+        ]
+        return markup.table(["data", "comparison", "images per class", "accuracy", "AUC", "pairs"], rows)
+
+    def rates(self) -> str:
+        """The trials for the learning rate, as a Markdown table."""
+        return markup.frame_table(transfer.learning_rates(self.records).round(4))
+
+    def told(self) -> dict[str, str]:
+        """Sentences and plain conclusions for the text of pages, by data set and pair."""
+        found = {}
+        for better, worse in PAIRS:
+            both = f"{better}_{worse}".replace("-", "_")
+            for kind in ("real", "phantom"):
+                table = self.compared.get((self.first(kind), better, worse))
+                found[f"{kind}_{both}"] = NO_RUNS if table is None else transfer.sentence(style.named(better), style.named(worse), table)
+                found[f"{kind}_plain_{both}"] = NO_RUNS if table is None else transfer.conclusion(*_named(better, worse), table)
+        return found
+
+    def answer(self) -> str:
+        """What the page answers on real X-rays, in two sentences of Markdown."""
+        told, lite = self.told(), self.lite_told()
+        first = f"On real X-rays, over all training set sizes, {told['real_plain_photo_m_random']}; {told['real_plain_photo_m_photo_s']}."
+        return markup.text(f"{first} With ImageNet weights and another network: {next(iter(lite.values()), NO_RUNS)}")
+
+    def lite_told(self) -> dict[str, str]:
+        """ImageNet weights against random ones, by data set."""
+        found = {name: transfer.comparison(transfer.select(self.studied, name, LITE), "imagenet-lite", "random") for name in self.shown}
+        return {name: transfer.sentence(style.named("imagenet-lite"), style.named("random"), table) for name, table in found.items() if len(table)}
+
+    def lite(self) -> str:
+        """The same with the schedule, as Markdown."""
+        lines = [f"- *{markup.text(self.label(name))}*: {markup.text(said)}" for name, said in self.lite_told().items()]
+        if not lines:
+            return "The table holds no runs of it."
+        some = next(runs for name in self.shown if (runs := transfer.select(self.studied, name, LITE)))
+        short, sizes = some[0].config, dict.fromkeys(map(transfer.size_of, some))
+        lines.append(
+            f"\nTraining images per class: {', '.join(sizes)}. {short['schedule'][-1]} steps of {short['batch_size']} images at {short['crop']} px: "
+            "a network of this size cannot be trained from nothing in so few; that is the point of starting from somewhere."
+        )
+        return "\n".join(lines)
+
+    @cached_property
+    def frozen(self) -> pd.DataFrame:
+        """AUC of the head alone and of the fine-tuned network: columns of :func:`transfer.curves`, data and backbone; empty if none is frozen."""
+        parts = []
+        for name in self.shown:
+            frozen = transfer.select(self.studied, name, LAPTOP, freeze=True)
+            alike = {(record.config["images_per_class"], record.initialisation["name"]) for record in frozen}
+            sizes, starts = {size for size, _ in alike}, {start for _, start in alike}
+            free = [r for r in self.chosen[name] if r.config["images_per_class"] in sizes and r.initialisation["name"] in starts]
+            parts += [transfer.curves(runs).assign(data=self.label(name), backbone=how) for how, runs in (("head only", frozen), ("fine-tuned", free)) if frozen]
+        return _in_order(pd.concat(parts, ignore_index=True)) if parts else pd.DataFrame(columns=["images per class", "init", "AUC", "data", "backbone"])
+
+    def finding_frozen(self) -> str:
+        """Of the first data set, with all training images."""
+        first = self.frozen_first
+        if first.empty:
+            return "Nothing is recorded of frozen networks yet."
+        full = first[first["images per class"] == first["images per class"].iloc[-1]]
+        return f"Test AUC with all training images. {_panels(full, 'backbone', 'AUC')}"
+
+    @property
+    def frozen_first(self) -> pd.DataFrame:
+        """Of the first data set."""
+        return self.frozen[self.frozen["data"] == self.frozen["data"].iloc[0]] if len(self.frozen) else self.frozen
+
+    @property
+    def frozen_title(self) -> str:
+        return "Head only against fine-tuned" + "".join(f": {name}" for name in dict.fromkeys(self.frozen_first["data"]))
+
+    @cached_property
+    def _frozen_wide(self) -> pd.DataFrame:
+        return _in_order(self.frozen.pivot(index=["data", "init", "images per class"], columns="backbone", values="AUC").reset_index())
+
+    def frozen_table(self) -> str:
+        """Head alone beside fine-tuned, as a Markdown table."""
+        if self.frozen.empty:
+            return "The table holds no frozen runs."
+        rows = [[row["data"], style.named(row["init"]), row["images per class"], row["head only"].percent(), row["fine-tuned"].percent()] for _, row in self._frozen_wide.iterrows()]
+        return markup.table(["data", "start", "images per class", "head only", "fine-tuned"], rows)
+
+    def frozen_full(self) -> str:
+        """Head alone beside fine-tuned on real X-rays with all training images, for the text of pages."""
+        if self.frozen.empty:
+            return "not measured"
+        wide = self._frozen_wide
+        full = wide[(wide["images per class"] == transfer.FULL) & wide["data"].str.contains("real")]
+        said = [f"{style.named(row['init'])} {row['head only'].percent()} with the head only, {row['fine-tuned'].percent()} fine-tuned" for _, row in full.iterrows()]
+        return "; ".join(said) or "not measured"
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("images per class", key=lambda column: column.map(SIZES.index), kind="stable")
+
+
+def _panels(table: pd.DataFrame, by: str, value: str) -> str:
+    return " ".join(captions.panel(name, f"{captions.each(dict(zip(rows['init'], rows[value], strict=True)))}.") for name, rows in table.groupby(by, sort=False))
+
+
+@dataclass(frozen=True)
+class Probed:
+    """AUCs of linear probes of the data of this copy and of what was recorded."""
+
+    aucs: pd.DataFrame
+    badge: str
+
+    @classmethod
+    def of(cls, parameters: UpstreamStudy, study: Transfer) -> Probed:
+        """Probe the layers on the data of this copy; those recorded of other data stand beside them."""
+        dataset = open_dataset(parameters)
+        here = Shown.of(dataset)
+        fewest = int(dataset.index[dataset.index["split"] == "train"]["label"].value_counts().min())
+        settings = RunConfig(
+            data=parameters.data, labels=parameters.labels, cache=parameters.cache, arch=LAPTOP, image_channels=1, resize=parameters.crop, crop=parameters.crop,
+            images_per_class=min(parameters.probe_images, fewest),
+        )  # fmt: skip
+        live = probes.probe(dataset, settings, parameters.inits, parameters.probe_seeds)
+        kept = pd.read_parquet(parameters.probes) if parameters.probes.is_file() else live.iloc[:0]
+        aucs = probes.probe_aucs(pd.concat([kept[kept["data"] != here.name], live], ignore_index=True))
+        kinds = {name: shown.kind for name, shown in study.shown.items()} | {here.name: here.kind}
+        aucs["data"] = [f"{name} ({kinds.get(name, 'real X-rays')})" for name in aucs["data"]]
+        return cls(aucs, "both" if aucs["data"].nunique() > 1 else here.badge)
+
+    @property
+    def last(self) -> pd.DataFrame:
+        """Of the last stage."""
+        return self.aucs[self.aucs["layer"] == probes.LAYERS[-1]]
+
+    def finding(self) -> str:
+        return f"What the last layer tells before any fine-tuning, as test AUC. {_panels(self.last, 'data', 'AUC')}"
+
+    def table(self) -> str:
+        """The best layer of each start beside the last, as a Markdown table."""
+        best = self.aucs.loc[self.aucs.groupby(["data", "init"], sort=False)["AUC"].apply(lambda values: values.astype(float).idxmax())]
+        ends = {(row["data"], row["init"]): row["AUC"].percent() for _, row in self.last.iterrows()}
+        rows = [[row["data"], style.named(row["init"]), row["layer"], row["AUC"].percent(), ends[row["data"], row["init"]]] for _, row in best.iterrows()]
+        return markup.table(["data", "start", "best layer", "its AUC", "AUC of the last stage"], rows)
+
+    def real_last(self) -> str:
+        """AUC of the last stage on real X-rays, for the text of pages."""
+        return "; ".join(f"{style.named(row['init'])} {row['AUC'].percent()}" for _, row in self.last.iterrows() if "real" in row["data"]) or "not measured"
+
+
+def fractal_records() -> dict[str, dict[str, Any]]:
+    """What was written down when the fractal weights were made."""
+    return {name: json.loads((WEIGHTS_FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in FRACTALS}
+
+
+def fractal_images(made: dict[str, dict[str, Any]], classes: int, seed: int) -> tuple[dict[str, list[np.ndarray]], dict[str, list[str]]]:
+    """Two images of each of some classes, and what stands below them."""
+    drawn = [fractals.render_class(label, 2, made["fractal-m"]["settings"]["size"], seed) for label in range(classes)]
+    rows = {f"image {number + 1}": [pair[number] for pair in drawn] for number in range(2)}
+    return rows, {name: [f"class {label}" for label in range(classes)] for name in rows}
+
+
+def fractal_table(made: dict[str, dict[str, Any]]) -> str:
+    """Classes, images and steps of the fractal pretrainings, as a Markdown table."""
+    rows = []
+    for name, record in made.items():
+        settings = record["settings"]
+        images, accuracy = settings["classes"] * settings["instances"], record["held_out_accuracy"]
+        rows.append([style.named(name), settings["classes"], f"{images:,}", f"{record['steps_done']:,}", settings["batch_size"], f"{100 * accuracy:.1f} %"])
+    return markup.table(["", "classes", "images", "steps", "images a step", "accuracy on unseen images of its classes"], rows)
+
+
+def fractal_histories(made: dict[str, dict[str, Any]]) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+    """Histories, and accuracies on unseen images."""
+    return {name: pd.DataFrame(record["history"]) for name, record in made.items()}, {name: record["held_out_accuracy"] for name, record in made.items()}
+
+
+def photograph_curves(curves: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Of :func:`cxrlib.study.pages.upstream.curves` with accuracy as a share, and what the figure shows."""
+    drawn = curves.assign(accuracy=curves["accuracy"] / 100)
+    last = drawn[drawn["step"] == drawn["step"].max()].groupby("init", sort=False)["accuracy"].mean()
+    return drawn, f"At the end {captions.each(dict(last), 'with')} of the validation photographs are put into their class: fewer classes are easier."
+
+
+def upstream_ratio() -> float:
+    """How many times as many fractals the larger set has."""
+    known = registry()
+    return known["fractal-m"].images / known["fractal-s"].images
+
+
+def data_line(study: Transfer) -> str:
+    """Whose data the page shows."""
+    names: Iterable[str] = (f"{markup.code(name)} ({shown.kind})" for name, shown in study.shown.items())
+    return f"**Data shown on this page:** {len(study.studied)} recorded runs on {' and '.join(names)}; the probes of layers also on the data of this book."
