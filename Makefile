@@ -13,10 +13,11 @@ BENCH ?= results/bench.json
 STUDY ?=
 PHOTOS ?=
 TABLE ?=
+FORK ?=
 NOTEBOOK ?= 03_test_performance
 PAGES ?= _build/html
 # Recipes get these as variables of the shell, which reads nothing in them: a folder's name may hold quotes, $ and backticks.
-unexport DATA EXTERNAL PROFILE BENCH STUDY TABLE PHOTOS NOTEBOOK PAGES
+unexport DATA EXTERNAL PROFILE BENCH STUDY TABLE PHOTOS NOTEBOOK PAGES FORK
 export CXR_DATA := $(value DATA)
 export CXR_EXTERNAL := $(value EXTERNAL)
 export CXR_PROFILE := $(value PROFILE)
@@ -26,12 +27,13 @@ export CXR_TABLE := $(value TABLE)
 export CXR_PHOTOS := $(value PHOTOS)
 export CXR_NOTEBOOK := $(value NOTEBOOK)
 export CXR_PAGES := $(value PAGES)
+export CXR_FORK := $(value FORK)
 BIN := .venv/bin
 VALIDATORS := .venv.validators/bin
 # The name of the stamp follows from the lock, so another lock makes another environment.
 STAMP := .venv/.installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth verify validate validators lab class pdf archive links
+.PHONY: book test clean lock environment venv lint soak upstream bench coverage results shortcuts truth verify validate validators lab buttons class pdf archive links
 
 book: environment
 	@$(BIN)/cxr book --profile="$$CXR_PROFILE" $${CXR_DATA:+--data="$$CXR_DATA"} $${CXR_EXTERNAL:+--external="$$CXR_EXTERNAL"} $(if $(value STUDENT),--student)
@@ -39,6 +41,10 @@ book: environment
 # A notebook in JupyterLab, with the parameters of a profile: make lab NOTEBOOK=02_hyperparameter_sensitivity PROFILE=tiny
 lab: environment
 	@$(BIN)/python -m cxrlib.book.lab
+
+# Buttons that open a page's notebook on Binder and Colab: make buttons FORK=https://github.com/OWNER/NAME, and off with FORK=
+buttons: environment
+	@$(BIN)/python -m cxrlib.book.launch
 
 # Of a built book, by default the demonstration; another with PAGES=_build/NAME. The PDF needs Chromium.
 pdf archive links: environment

@@ -30,6 +30,8 @@ LIBRARY = Path(__file__).parent.parent
 # Rooms and modules that shape pages and commands, not results: editing them must not repeat an experiment.
 NOT_IN_STAMP = frozenset({"book", "cli", "evidence", "teach", "__main__.py"})
 KEPT_EXECUTIONS = 60
+HOSTED = "hosted"
+"""Cell of :mod:`cxrlib.book.launch`, which does nothing where a book is made."""
 
 
 class BookError(RuntimeError):
@@ -82,7 +84,7 @@ def stamp(template: Path, parameters: Mapping[str, Any], data_states: Mapping[st
     library = {path.relative_to(LIBRARY).as_posix(): path for path in LIBRARY.rglob("*.py")}
     library = {name: path.read_text(encoding="utf-8") for name, path in library.items() if not NOT_IN_STAMP & {name, name.split("/")[0]}}
     content = {
-        "cells": [[c["cell_type"], "".join(c["source"]), {k: c["metadata"][k] for k in sorted(c["metadata"])}] for c in cells],
+        "cells": [[c["cell_type"], "".join(c["source"]), {k: c["metadata"][k] for k in sorted(c["metadata"])}] for c in cells if c.get("id") != HOSTED],
         "parameters": dict(parameters),
         "library": dict(sorted(library.items())),
         "weights": {path.name: file_digest(path) for path in sorted((LIBRARY / "weights").iterdir()) if path.suffix in (".safetensors", ".json")},

@@ -36,7 +36,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
 from cxrlib import DISCLAIMER
-from cxrlib.book import access, exercises, explorer, figures, quizzes, verdict_tables, widgets
+from cxrlib.book import access, exercises, explorer, figures, launch, quizzes, verdict_tables, widgets
 from cxrlib.book.notebooks import LIBRARY
 from cxrlib.book.page_tables import TableDirective, executed
 from cxrlib.markup import html_text
@@ -236,6 +236,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     exercises.setup(app)
     quizzes.setup(app)
     widgets.setup(app)
+    launch.setup(app)
     app.add_role("cxr", SourceRole())
     app.add_role("paper", PaperRole())
     app.add_directive("cxr-table", TableDirective)
