@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cxrlib.book.glue import glued_values
 from cxrlib.evidence import slices
 from cxrlib.evidence.check import Check
 from cxrlib.files import atomic_write, file_digest
+from cxrlib.study.figures import captions
 from cxrlib.study.parameters import STUDIES, Profile
 
 STATED = Path("results/glued.json")
@@ -75,6 +77,10 @@ def _of_notebook(name: str) -> list[Glued]:
     def glue(key: str, value: Any, display: bool = True) -> None:
         found.append(Glued(name, key, _plain(value), files))
 
+    def hand(values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            glue(key, value)
+
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(given, f"<parameters of {name}>", "exec"), namespace)
     namespace |= {key: value for key, value in Profile.load(PROFILE).parameters(name, data=DATA).items() if key in namespace}
@@ -84,7 +90,7 @@ def _of_notebook(name: str) -> list[Glued]:
             namespace["glue"] = glue
             files = tuple(sorted(_files(slices.used_parameters(statements, wanted[place]), namespace[slices.PARAMETERS])))
         # Statements that glue what is live are in no slice of what is not, so nothing live is computed here.
-        with contextlib.redirect_stdout(io.StringIO()):  # a figure inside an 'if' prints its caption
+        with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(captions, "hand", hand):  # a figure inside an 'if' prints its caption
             exec(compile(ast.Module([node], []), f"<cell {statements[place].cell} of {name}>", "exec"), namespace)
     return found
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 MUTATORS = frozenset({"append", "extend", "insert", "add", "update", "setdefault", "pop", "remove", "discard", "clear", "sort", "reverse"})
-LIVE = frozenset({"run_all", "open_dataset", "load_model", "read_index", "trained", "lacking"})
+LIVE = frozenset({"run_all", "open_dataset", "load_model", "read_index", "train", "trained", "lacking", "opened", "images_here"})
 """Calls whose answer is made when the book is built, or comes from its data folder: no committed record holds it."""
 PARAMETERS = "parameters"
+GLUES = frozenset({"glue", "hand"})
+"""Calls that glue: MyST-NB's own, and :func:`cxrlib.study.figures.captions.hand` for several values at once."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ def statements(notebook: Path) -> tuple[str, list[Statement]]:
 
 
 def slices(found: list[Statement]) -> list[tuple[int, list[int]]]:
-    """For each statement that calls ``glue``: its place, and the places of all that it hangs on, itself among them."""
-    return [(place, _backward(found, place)) for place, each in enumerate(found) if _calls(each.node, {"glue"})]
+    """For each statement that glues: its place, and the places of all that it hangs on, itself among them."""
+    return [(place, _backward(found, place)) for place, each in enumerate(found) if _calls(each.node, GLUES)]
 
 
 def is_live(found: list[Statement], places: list[int]) -> bool:

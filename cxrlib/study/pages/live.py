@@ -41,7 +41,7 @@ class Trained:
     left_out: str = ""
 
     @classmethod
-    def of(cls, parameters: Parameters) -> Trained:
+    def train(cls, parameters: Parameters) -> Trained:
         """Train what is not recorded yet.
 
         Raises:
@@ -82,8 +82,8 @@ class Performed(Trained):
     second: SecondSet | None = None
 
     @classmethod
-    def of(cls, parameters: Parameters) -> Performed:
-        """As :meth:`Trained.of`; with an external folder the runs need their weights, and every image of it is decoded first."""
+    def train(cls, parameters: Parameters) -> Performed:
+        """As :meth:`Trained.train`; with an external folder the runs need their weights, and every image of it is decoded first."""
         dataset = one_run.open_dataset(parameters)
         second = SecondSet.of(parameters, dataset)
         return cls(parameters, dataset, sweep.run_all(parameters.runs(), parameters.workers, weights=second is not None), "", second)

@@ -19,6 +19,7 @@ from cxrlib.experiment.one_run import image_sets
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import auc_over_seeds
 from cxrlib.model.network import create_model, normalise
+from cxrlib.study.parts import named
 from cxrlib.study.tables import read_table
 from cxrlib.train.score import ImageSet
 from cxrlib.weights.resolve import resolve_initialisation
@@ -141,6 +142,6 @@ def recorded_ends(table: Path) -> str:
     """AUC of the last stage of each initialisation on the real X-rays of a committed table of probes, or that there is none."""
     if not Path(table).is_file():
         return "not measured"
-    kept = pd.read_parquet(table)
+    kept = read(table)
     last = probe_aucs(kept[kept["layer"] == LAYERS[-1]])
-    return "; ".join(f"{row['init']} {row['AUC'].percent()}" for _, row in last.iterrows())
+    return "; ".join(f"{named(row['init'])} {row['AUC'].percent()}" for _, row in last.iterrows())

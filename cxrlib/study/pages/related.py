@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -39,15 +40,15 @@ class Compared:
     threshold: float
 
     @classmethod
-    def recorded(cls, parameters: RelatedWork) -> Compared:
-        """The recorded runs of the profile that the parameters name."""
-        planned = RelatedWork.parse(Profile.load(parameters.profile).parameters(NOTEBOOK))
-        found = committed.read(parameters.results, parameters.profile)
+    def recorded(cls, results: Path, profile: str, threshold: float) -> Compared:
+        """The recorded runs of a profile. Raises what :func:`cxrlib.study.committed.read` does."""
+        planned = RelatedWork.parse(Profile.load(profile).parameters(NOTEBOOK))
+        found = committed.read(results, profile)
         runs = {name: records for name in planned.systems if (records := found.answers(planned.runs_of(name)))}
-        return cls(planned, runs, Shown("real", found.data_name(), recorded=True), parameters.threshold)
+        return cls(planned, runs, Shown("real", found.data_name(), recorded=True), threshold)
 
     @classmethod
-    def live(cls, parameters: RelatedWork) -> Compared:
+    def train(cls, parameters: RelatedWork) -> Compared:
         """Train the quick systems on the data of this copy."""
         dataset = one_run.open_dataset(parameters)
         records = iter(sweep.run_all(parameters.runs(), parameters.workers))

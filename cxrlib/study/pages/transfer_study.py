@@ -241,7 +241,7 @@ class Probed:
     badge: str
 
     @classmethod
-    def of(cls, parameters: UpstreamStudy, study: Transfer) -> Probed:
+    def train(cls, parameters: UpstreamStudy, study: Transfer) -> Probed:
         """Probe the layers on the data of this copy; those recorded of other data stand beside them."""
         dataset = open_dataset(parameters)
         here = Shown.of(dataset)
@@ -251,7 +251,7 @@ class Probed:
             images_per_class=min(parameters.probe_images, fewest),
         )  # fmt: skip
         live = probes.probe(dataset, settings, parameters.inits, parameters.probe_seeds)
-        kept = pd.read_parquet(parameters.probes) if parameters.probes.is_file() else live.iloc[:0]
+        kept = probes.read(parameters.probes)
         aucs = probes.probe_aucs(pd.concat([kept[kept["data"] != here.name], live], ignore_index=True))
         kinds = {name: shown.kind for name, shown in study.shown.items()} | {here.name: here.kind}
         aucs["data"] = [f"{name} ({kinds.get(name, 'real X-rays')})" for name in aucs["data"]]
@@ -271,10 +271,6 @@ class Probed:
         ends = {(row["data"], row["init"]): row["AUC"].percent() for _, row in self.last.iterrows()}
         rows = [[row["data"], style.named(row["init"]), row["layer"], row["AUC"].percent(), ends[row["data"], row["init"]]] for _, row in best.iterrows()]
         return markup.table(["data", "start", "best layer", "its AUC", "AUC of the last stage"], rows)
-
-    def real_last(self) -> str:
-        """AUC of the last stage on real X-rays, for the text of pages."""
-        return "; ".join(f"{style.named(row['init'])} {row['AUC'].percent()}" for _, row in self.last.iterrows() if "real" in row["data"]) or "not measured"
 
 
 def fractal_records() -> dict[str, dict[str, Any]]:
