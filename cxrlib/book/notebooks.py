@@ -236,6 +236,7 @@ def execute(
     import nbformat
 
     from cxrlib.book import figures
+    from cxrlib.book.fold import fold_code
 
     unknown = sorted(set(parameters) - set(declared_parameters(template)))
     if unknown:
@@ -254,6 +255,7 @@ def execute(
         if faults := figures.unfinished(notebook, template.name):
             raise BookError("\n".join(faults))
         clean(notebook, folders | {f"{root}{os.sep}": "", str(root): ".", str(Path.home()) + os.sep: "~/"})
+        fold_code(notebook)
         seconds = round(time.monotonic() - started, 1)
         versions = {name: version for name, version in package_versions().items() if name in ("python", *RECORDED_PACKAGES)}
         notebook.metadata["cxr"] = {**about, "stamp": key, "seconds": seconds, "cpu_seconds": round(kernels_seconds() - used, 1), "versions": versions}

@@ -21,6 +21,7 @@ from PIL import Image
 from cxrlib import markup
 from cxrlib.book import build, figures
 from cxrlib.book import notebooks as book_notebooks
+from cxrlib.book.fold import fold_code
 from cxrlib.experiment import record_tables
 from cxrlib.study import committed
 from cxrlib.study.parameters import STUDIES, Profile
@@ -179,6 +180,7 @@ def executed(values: dict[str, dict], about: dict, out: Path, texts: list[str]) 
     for name, notebook in notebooks.items():
         figures.adopt_findings(notebook)
         book_notebooks.clean(notebook, {})
+        fold_code(notebook)
         notebook.cells.pop(0)
         notebook.metadata["cxr"] = about | {"seconds": 1.0}
         if name == UNESCAPED:
