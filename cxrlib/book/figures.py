@@ -94,7 +94,7 @@ class OutputBadges(SphinxTransform):
         for output in self.document.findall(nodes.Element):
             if "cell_output" in output.get("classes", []):
                 for paragraph in output.findall(nodes.paragraph):
-                    first = paragraph.children[0] if paragraph.children else None
+                    first = next((node for node in paragraph.children if node.astext()), None)  # the parser leaves empty texts
                     if isinstance(first, nodes.strong) and first.astext() in kinds:
                         first.replace_self(badge_node(kinds[first.astext()]))
 

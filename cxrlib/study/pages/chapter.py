@@ -138,8 +138,8 @@ def largest_step(rows: Iterable[Verdict]) -> str:
     return f"The largest step is {best.compared.name}, {100 * float(best.interval):+.1f} points."
 
 
-def differs(real: Sequence[Record], live: Sequence[Record], shown: Shown, grid: bool = False) -> str:
-    """What differs from the paper in numbers, as a Markdown table: the paper, the recorded runs, those of this copy.
+def differs(real: Sequence[Record], live: Sequence[Record] = (), shown: Shown | None = None, grid: bool = False) -> str:
+    """What differs from the paper in numbers, as a Markdown table: the paper, the recorded runs, those of this copy if there are any.
 
     Args:
         grid: whether the page shows the paper's whole grid (Figure 4), or its one setting.
@@ -152,8 +152,10 @@ def differs(real: Sequence[Record], live: Sequence[Record], shown: Shown, grid: 
         _range(crops), _range(steps), _millions(_weights(PAPERS_NETWORK, 3)), f"{trained:,}", f"{2 * paper.TEST_IMAGES_PER_CLASS}", f"{largest.images:,} photographs", "1",
     ]  # fmt: skip
     names = ["size of the images, px", "training steps", "weights of the network", "training images", "test images", "largest upstream set", "runs of a setting"]
-    columns = [papers, _numbers(real), _numbers(live)]
-    return markup.table(["", "the paper", "real X-rays, recorded", f"{shown.kind}, this copy"], zip(names, *columns, strict=True))
+    columns, heads = [papers, _numbers(real)], ["", "the paper", "real X-rays, recorded"]
+    if shown is not None:
+        columns, heads = [*columns, _numbers(live)], [*heads, f"{shown.kind}, this copy"]
+    return markup.table(heads, zip(names, *columns, strict=True))
 
 
 def _numbers(records: Sequence[Record]) -> list[str]:

@@ -76,6 +76,7 @@ def test_what_differs_is_counted_in_records_and_in_the_paper(runs):
     assert table["weights of the network"][:2] == ["23.5 million", "0.5 million"]
     assert table["test images"][:2] == [str(2 * paper.TEST_IMAGES_PER_CLASS), str(len(records[0].table()))]
     assert all(line[2] == verdicts.NOT_RECORDED for line in table.values())
+    assert "this copy" not in chapter.differs(records)
     assert "128 to 480" in chapter.differs(records, records, PHANTOM, grid=True)
 
 
