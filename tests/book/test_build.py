@@ -103,7 +103,7 @@ def test_a_notebook_is_executed_once_and_left_clean(tmp_path, capfd):
     assert "12 of 40 steps" not in texts(destination)
     assert not re.search(r'start_time|end_time|duration|"papermill": \{|iopub', content)
     tags = [cell.metadata.get("tags") for cell in nbformat.read(destination, 4).cells]
-    assert tags[:2] == [["parameters", "hide-input"], ["injected-parameters", "hide-input"]]
+    assert tags[:2] == [["parameters", "remove-cell"], ["injected-parameters", "remove-cell"]], "both stand in a fold at the end"
 
     assert execute(template, destination, *given) is False
     assert destination.read_text() == content
