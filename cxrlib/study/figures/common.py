@@ -65,10 +65,12 @@ def count_bars(counts: pd.DataFrame, title: str) -> Figure:
 def file_shapes(shapes: pd.DataFrame, title: str) -> Figure:
     """Height against width of every file, a marker as large as the number of images that share both; columns: width, height, class, images."""
     figure, ax = plt.subplots(figsize=(WIDTH, 4.6))
-    for label, color, marker in (("negative", SOFT, "o"), ("positive", ACCENT, "D")):
+    # Rings above the rest: one size that all images of a class share would be hidden by its neighbours.
+    for label, color, marker, looks in (("positive", ACCENT, "D", {"alpha": 0.6}), ("negative", INK, "o", {"facecolors": "none", "linewidths": 2.2, "zorder": 3})):
         part = shapes[shapes["class"] == label]
         size = 30 + 250 * np.sqrt(part["images"] / shapes["images"].max())
-        ax.scatter(part["width"], part["height"], s=size, facecolors="none" if label == "negative" else color, edgecolors=color, alpha=0.75, marker=marker, label=label)
+        ax.scatter(part["width"], part["height"], s=size, edgecolors=color, marker=marker, **{"facecolors": color} | looks)
+        ax.scatter([], [], s=60, edgecolors=color, marker=marker, label=label, **{"facecolors": color} | looks)
     ax.set(xlabel="width (px)", ylabel="height (px)")
     style.legend_below(figure, [ax])
     figure.suptitle(title)
