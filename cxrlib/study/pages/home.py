@@ -14,7 +14,7 @@ from cxrlib.study.parameters import Profile, RelatedWork
 from cxrlib.study.verdicts import NOT_RECORDED, Verdict
 
 FILE_SIZE = "file size only"
-TEXTURE, NETWORK = "texture only, no network", "best network of Table 1"
+TEXTURE, NETWORK = "texture only, no network", "best network trained here"
 TEXTURE_SYSTEM = "lbp-svm"
 RELATED_WORK = "07_related_work"
 
@@ -58,7 +58,8 @@ def plain_lines(rows: Sequence[Verdict]) -> list[str]:
             continue
         one = answers[place]
         value, low, high = (100 * share for share in (one.interval, one.interval.low, one.interval.high))
-        lines.append(f"{said} ({one.compared.name}): {value:+.1f} points of test accuracy, between {low:+.1f} and {high:+.1f}; {one.word}.")
+        between = one.compared.name.removeprefix(f"{said.lower()} ")  # 'Mixup (against none)'
+        lines.append(f"{said} ({between}): {value:+.1f} points of test accuracy, between {low:+.1f} and {high:+.1f}; {one.word}.")
     return lines
 
 
