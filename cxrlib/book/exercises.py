@@ -106,7 +106,7 @@ def close_solution(writer: Any, _node: nodes.Element) -> None:
 
 
 def repair(body: str) -> str:
-    """The title of a solution as the summary of its element; no number before a figure; one id once on a page."""
+    """The title of a solution as the summary of its element; no number before what is not counted; one id once on a page."""
 
     def summary(found: re.Match) -> str:
         return f"{found[1]}<summary>{re.sub(r'<[^>]+>', '', found[2])}</summary>"
@@ -132,9 +132,9 @@ def _repair_page(_app: Sphinx, _page: str, _template: str, context: dict[str, An
         context["body"] = repair(context["body"])
 
 
-def _count_exercises_only(_app: Sphinx, config: Any) -> None:
-    """sphinx-exercise switches counting on for everything; what is no exercise gets an empty number, which :func:`repair` takes out."""
-    config.numfig_format = {"figure": "%.0s", "table": "%.0s", "code-block": "%.0s", "section": "%.0s"} | {"exercise": config.numfig_format.get("exercise", "Exercise %s")}
+def _count_exercises_and_figures(_app: Sphinx, config: Any) -> None:
+    """sphinx-exercise switches counting on for everything; what is neither exercise nor figure gets an empty number, which :func:`repair` takes out."""
+    config.numfig_format = {"figure": config.numfig_format.get("figure", "Figure %s"), "table": "%.0s", "code-block": "%.0s", "section": "%.0s"} | {"exercise": config.numfig_format.get("exercise", "Exercise %s")}
 
 
 def setup(app: Sphinx) -> None:
@@ -145,5 +145,5 @@ def setup(app: Sphinx) -> None:
     app.add_node(solution_node, override=True, html=(open_solution, close_solution))
     app.add_directive("teacher", TeacherDirective)
     app.connect("source-read", append_task)
-    app.connect("config-inited", _count_exercises_only, priority=900)
+    app.connect("config-inited", _count_exercises_and_figures, priority=900)
     app.connect("html-page-context", _repair_page, priority=400)

@@ -29,6 +29,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+MIXUP = {"off": "without mixup", "beta": "with mixup", "fixed": "with mixup, one share for all"}
+"""Each kind of mixup as the heading of a panel."""
+
+
 def image_grid(rows: dict[str, Sequence[np.ndarray]], captions: dict[str, Sequence[str]], title: str) -> Figure:
     """Rows of grey images with a label per row (Figure 1)."""
     columns = max(len(images) for images in rows.values())
@@ -103,7 +107,7 @@ def grid_panels(
             offsets = np.array([values.index(v) for v in present]) + 0.1 * (position - (len(groups) - 1) / 2)
             estimate_errors(ax, offsets, [chosen.at[v, value] for v in present], **style.series(str(group), position))
         ax.set_xticks(range(len(values)), [(names or {}).get(v, str(v)) for v in values])
-        heading = style.named(facet) if panels == "init" else f"mixup {facet}" if panels == "mixup" else str(facet)
+        heading = style.named(facet) if panels == "init" else MIXUP.get(facet, str(facet)) if panels == "mixup" else str(facet)
         ax.set(xlabel=xlabel, title=heading, xlim=(-0.4, len(values) - 0.6))
         style.percent_axis(ax)
     for ax in axes[:, 0]:

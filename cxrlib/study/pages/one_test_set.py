@@ -58,7 +58,7 @@ def optimism(records: list[Record], threshold: float, fewest: int) -> str:
 
 
 def _setting(choice: tuple) -> str:
-    return f"{choice[0]}/{choice[1]} px, {choice[2][-1]} steps, mixup {choice[3]}"
+    return f"{choice[0]}/{choice[1]} px, {choice[2][-1]} steps, {'no mixup' if choice[3] == 'off' else 'mixup'}"
 
 
 def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from cxrlib.study.pages.chapter import Asked, Shown
 from cxrlib.study.verdicts import NOT_RECORDED
 
 QUESTIONS = (Asked("a higher resolution", 2), Asked("a longer schedule", 3), Asked("mixup", 4))
-AXES = {"resolution": "size of the images: resized to / cropped to (pixels)", "schedule": "end of the schedule (steps)"}
+AXES = {"resolution": "resized to / cropped to (px)", "schedule": "end of the schedule (steps)"}
 COLUMNS = ["init", "resolution", "schedule", "mixup"]
 
 
