@@ -279,7 +279,7 @@ def test_nothing_from_data_is_alive_on_any_page(built):
         assert walker.alive == [], page.name
         assert walker.mathematics == [], f"{page.name}: MathJax would read this"
     drawn = (pages / "executed" / "01_data_exploration.html").read_text(encoding="utf-8")
-    assert len(re.findall(r'<img class="cxr-drawing cxr-light" src="[^"]+_images/\w+\.svg"', drawn)) == 3, "figures are drawn"
+    assert len(re.findall(r'<img class="cxr-drawing cxr-light" src="[^"]+_images/\w+\.svg"', drawn)) == 6, "figures are drawn, of the recorded files and of this copy"
 
 
 def test_no_file_of_the_machine_reaches_the_pages(built):
