@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 MUTATORS = frozenset({"append", "extend", "insert", "add", "update", "setdefault", "pop", "remove", "discard", "clear", "sort", "reverse"})
-LIVE = frozenset({"run_all", "open_dataset", "load_model", "read_index", "train", "trained", "lacking", "opened", "images_here"})
+LIVE = frozenset({"run_all", "open_dataset", "load_model", "read_index", "trained", "lacking", "images_here", "checked"})
 """Calls whose answer is made when the book is built, or comes from its data folder: no committed record holds it."""
 PARAMETERS = "parameters"
 GLUES = frozenset({"glue", "hand"})

@@ -41,7 +41,7 @@ class Trained:
     left_out: str = ""
 
     @classmethod
-    def train(cls, parameters: Parameters) -> Trained:
+    def trained(cls, parameters: Parameters) -> Trained:
         """Train what is not recorded yet.
 
         Raises:
@@ -82,8 +82,8 @@ class Performed(Trained):
     second: SecondSet | None = None
 
     @classmethod
-    def train(cls, parameters: Parameters) -> Performed:
-        """As :meth:`Trained.train`; with an external folder the runs need their weights, and every image of it is decoded first."""
+    def trained(cls, parameters: Parameters) -> Performed:
+        """As :meth:`Trained.trained`; with an external folder the runs need their weights, and every image of it is decoded first."""
         dataset = one_run.open_dataset(parameters)
         second = SecondSet.of(parameters, dataset)
         return cls(parameters, dataset, sweep.run_all(parameters.runs(), parameters.workers, weights=second is not None), "", second)
@@ -120,7 +120,7 @@ class Performed(Trained):
         return performance.external_text(self.second, self.by_init, self.outside, self.parameters.threshold)
 
 
-def opened(parameters: Parameters) -> tuple[Dataset, Report]:
+def checked(parameters: Parameters) -> tuple[Dataset, Report]:
     """The data of this copy, and the check of its labels and images.
 
     Raises:

@@ -48,7 +48,7 @@ class Compared:
         return cls(planned, runs, Shown("real", found.data_name(), recorded=True), threshold)
 
     @classmethod
-    def train(cls, parameters: RelatedWork) -> Compared:
+    def trained(cls, parameters: RelatedWork) -> Compared:
         """Train the quick systems on the data of this copy."""
         dataset = one_run.open_dataset(parameters)
         records = iter(sweep.run_all(parameters.runs(), parameters.workers))

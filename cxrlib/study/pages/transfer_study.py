@@ -241,7 +241,7 @@ class Probed:
     badge: str
 
     @classmethod
-    def train(cls, parameters: UpstreamStudy, study: Transfer) -> Probed:
+    def trained(cls, parameters: UpstreamStudy, study: Transfer) -> Probed:
         """Probe the layers on the data of this copy; those recorded of other data stand beside them."""
         dataset = open_dataset(parameters)
         here = Shown.of(dataset)
