@@ -14,9 +14,6 @@ from cxrlib.study.parameters import STUDIES, Profile
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-BARE = ("05_grad_cam", "06_shortcuts", "10_truth", "11_failures")
-"""Notebooks whose tables have no badge yet."""
-
 
 def test_there_is_a_notebook_for_every_study():
     assert [path.stem for path in NOTEBOOKS] == sorted(STUDIES)
@@ -77,8 +74,7 @@ def test_notebook_runs_on_a_tiny_profile(path, tiny, monkeypatch):
         assert len(images) == 1, f"{cell.metadata.mystnb.figure.name} shows {len(images)} images"
     drawn.adopt_findings(notebook)
     assert drawn.unfinished(notebook, path.name) == [], "caption, finding, badge and source of every figure"
-    if path.stem not in BARE:
-        assert drawn.bare_tables(notebook, path.name) == [], "a badge on every table and verdict"
+    assert drawn.bare_tables(notebook, path.name) == [], "a badge on every table and verdict"
 
 
 @pytest.mark.parametrize(
