@@ -46,18 +46,6 @@ def tell(finding: str, data: str, source: str | Path) -> None:
     display({MIME: about, "text/markdown": shown, "text/plain": f"{BADGES[data]}: {about['finding']}"}, raw=True)
 
 
-def labelled(data: str, shown: str) -> Any:
-    """A table, a verdict or a sentence in Markdown below the badge of its data, for any viewer.
-
-    Args:
-        data: a key of :data:`BADGES`.
-        shown: Markdown of :mod:`cxrlib.markup`.
-    """
-    from IPython.display import Markdown
-
-    return Markdown(f"{markup.bold(BADGES[data])}\n\n{shown}")
-
-
 def skip(reason: str) -> None:
     """Say why the figure of this cell cannot be drawn from these data; the book then shows the reason in its place.
 

@@ -207,13 +207,13 @@ def regions(dataset: Dataset, size: int) -> dict[str, np.ndarray]:
 
 
 def about(live: Maps | None, reason: str) -> tuple[str, str]:
-    """Badge and sentence: which data and network the rest of the page shows, or why it shows none."""
+    """Sentence and badge: which data and network the rest of the page shows, or why it shows none."""
     if live is None:
-        return "real", f"{markup.bold('Not computed for this copy:')} {markup.text(reason)}."
+        return f"{markup.bold('Not computed for this copy:')} {markup.text(reason)}.", "real"
     record, name = live.record, live.dataset.folder.resolve().name
     kind, accuracy = "phantoms" if live.dataset.is_phantom else "X-rays", live.right.mean()
     what = f"model {markup.code(live.parameters.arch)} from {markup.code(record.initialisation['name'])}, {100 * accuracy:.0f} % of test images called right, record {markup.code(record.key)}"
-    return live.badge, f"**Data shown below:** {markup.code(name)} ({kind}), {what}. Maps are taken at module {markup.code(live.layer)}."
+    return f"**Data shown below:** {markup.code(name)} ({kind}), {what}. Maps are taken at module {markup.code(live.layer)}.", live.badge
 
 
 def told_of_maps(live: Maps) -> tuple[str, str, str]:
@@ -223,11 +223,11 @@ def told_of_maps(live: Maps) -> tuple[str, str, str]:
 
 
 def preference_table(live: Maps | None, found: dict[tuple[str, str], tuple[Estimate, int]], reason: str) -> tuple[str, str]:
-    """Badge and table in Markdown: region, class, mean preference with its interval, images; or why there is none."""
+    """Table in Markdown and badge: region, class, mean preference with its interval, images; or why there is none."""
     if live is None:
-        return "real", f"{markup.bold('Not computed for this copy:')} {markup.text(reason)}."
+        return f"{markup.bold('Not computed for this copy:')} {markup.text(reason)}.", "real"
     rows = [[*place, f"{value:.2f} ({value.low:.2f} to {value.high:.2f})", images] for place, (value, images) in found.items()]
-    return live.badge, markup.table(["region", "images", "mean preference (95 % interval)", "images scored"], rows)
+    return markup.table(["region", "images", "mean preference (95 % interval)", "images scored"], rows), live.badge
 
 
 def paired(found: dict[tuple[str, str], tuple[Estimate, int]]) -> tuple[dict[tuple[str, str], Estimate], list[str], tuple[str, str]]:
