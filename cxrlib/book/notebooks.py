@@ -66,8 +66,13 @@ def folder_state(folder: Path, cache: Path | None = None) -> str:
 
 @functools.cache
 def package_versions() -> dict[str, str]:
-    """Name and version of every installed distribution, and of Python itself."""
-    found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    """Name and version of every installed distribution, and of Python itself.
+
+    Not of the copies that setuptools brings along and puts on the path of whatever process imports it: two processes of one
+    environment must agree.
+    """
+    places = [place for place in sys.path if "_vendor" not in Path(place).parts]
+    found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions(path=places) if d.metadata["Name"]}
     return {"python": sys.version.split()[0]} | dict(sorted(found.items()))
 
 

@@ -1,6 +1,8 @@
 """All notebooks of a book: their runs in one sweep, then the notebooks side by side, each with its share of the cores."""
 
 import os
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -8,7 +10,7 @@ from common import ROOT, write_folder
 from nbformat.v4 import new_code_cell, new_notebook
 
 from cxrlib.book import chapters
-from cxrlib.book.notebooks import BookError
+from cxrlib.book.notebooks import BookError, package_versions
 from cxrlib.processes import CORES_VARIABLE, usable_cores
 from cxrlib.study.parameters import STUDIES, Profile
 
@@ -38,6 +40,15 @@ def test_two_at_a_time_with_a_core_each_and_what_is_current_is_not_run(tmp_path,
     given[1].destination.unlink()
     chapters.execute_all(given, tmp_path, done=said.append)
     assert said[2:] == ["  nothing changed in 2 of 2 notebooks"] and given[1].destination.is_file()
+
+
+def test_processes_of_one_environment_agree_on_its_versions(monkeypatch):
+    here = package_versions.__wrapped__()
+    setuptools = pytest.importorskip("setuptools")
+
+    vendored = str(Path(setuptools.__file__).parent / "_vendor")
+    monkeypatch.setattr(sys, "path", [vendored, *sys.path, vendored])
+    assert package_versions.__wrapped__() == here
 
 
 def test_a_notebook_that_fails_gives_its_sentence_from_its_process(tmp_path, monkeypatch):

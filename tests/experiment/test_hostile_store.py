@@ -20,7 +20,7 @@ from cxrlib.experiment.one_run import run
 from cxrlib.experiment.record import OtherVersionError
 from cxrlib.files import text_digest
 from cxrlib.study import collect
-from cxrlib.study.parameters import DataSize, Performance, RealXrays, Sensitivity, Shortcuts, UpstreamStudy
+from cxrlib.study.parameters import DataSize, OperatingPoints, Performance, Sensitivity, Shortcuts, UpstreamStudy
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_imports_side_by_side_add_every_record_once(trained, tmp_path):
         (Performance, {"seeds": [0, 0, 1, 1]}), (Performance, {"inits": ["random", "random"]}), (Sensitivity, {"resolutions": [[40, 32], [56, 48], [40, 32]]}),
         (Sensitivity, {"mixups": ["off", "beta", "off"]}), (Sensitivity, {"schedules": [[1, 2], [1, 2]]}), (DataSize, {"sizes": [32, 64, 32]}),
         (Shortcuts, {"regions": ["whole", "whole"]}), (Shortcuts, {"leave_out": ["a", "a"]}), (UpstreamStudy, {"probe_seeds": [1, 1]}),
-        (RealXrays, {"prevalences": [0.1, 0.1]}), (Performance, {"seeds": [3, 1, 2, 3]}), (Performance, {"seeds": ["1", 1]}), (Performance, {"seeds": [1.0, 1]}),
+        (OperatingPoints, {"prevalences": [0.1, 0.1]}), (Performance, {"seeds": [3, 1, 2, 3]}), (Performance, {"seeds": ["1", 1]}), (Performance, {"seeds": [1.0, 1]}),
     ],
 )  # fmt: skip
 def test_a_value_named_twice_is_refused(study, values):
