@@ -1,6 +1,8 @@
 """Places and small data that tests share."""
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
@@ -8,6 +10,14 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 """Real data beside the checkout, where there are any; tests that need them are skipped elsewhere."""
+
+
+def script(path: str) -> ModuleType:
+    """A script of the repository as a module, such as ``tools/wheels.py``, which no package holds."""
+    specification = importlib.util.spec_from_file_location(Path(path).stem + "_script", ROOT / path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 def write_folder(folder: Path, train: int = 12, test: int = 6, size: int = 48, seed: int = 0) -> Path:

@@ -1,14 +1,13 @@
 """Crates, Croissant, cards, licences and the environment: made from what is recorded, in the form that others read."""
 
 import csv
-import importlib.util
 import json
 import re
 import shutil
 import tomllib
 
 import pytest
-from common import ROOT
+from common import ROOT, script
 
 from cxrlib import phantom
 from cxrlib.evidence import cards, crate, croissant
@@ -160,10 +159,7 @@ def test_the_table_of_wheels_is_of_this_lock():
 
 @pytest.fixture(scope="module")
 def tool():
-    specification = importlib.util.spec_from_file_location("wheels_tool", ROOT / "tools" / "wheels.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return script("tools/wheels.py")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 """The benchmark for a GPU, on the processor: the steps on the device are the trainer's steps."""
 
-import importlib.util
 import sys
 
 import numpy as np
 import pytest
 import torch
-from common import ROOT
+from common import script
 
 from cxrlib.config import RunConfig
 from cxrlib.model.network import create_model
@@ -18,10 +17,7 @@ from cxrlib.weights.source import Initialisation
 
 @pytest.fixture(scope="module")
 def gpu():
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", ROOT / "benchmarks" / "gpu.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/gpu.py")
 
 
 def test_batches_cut_on_the_device_are_those_of_the_trainer(gpu):
