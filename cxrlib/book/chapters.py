@@ -51,9 +51,8 @@ def sweep(chapters: Sequence[Chapter], profile: str, data: str, root: Path) -> N
     """
     from cxrlib.study.parameters import STUDIES, Study
 
-    studies = [STUDIES[chapter.template.stem] for chapter in chapters]
-    training = [study for study, chapter in zip(studies, chapters, strict=True) if issubclass(study, Study) and not study.keeps_weights(chapter.parameters)]
-    wanted = [chapter.template.stem for chapter in chapters if STUDIES[chapter.template.stem] in training]
+    given = {chapter.template.stem: chapter.parameters for chapter in chapters}
+    wanted = [name for name, parameters in given.items() if issubclass(STUDIES[name], Study) and not STUDIES[name].keeps_weights(parameters)]
     if len(wanted) < 2:
         return  # one notebook says for itself how far it is
     command = [sys.executable, "-c", SWEEPER, "sweep", f"--profile={profile}", f"--data={data}", *(f"--study={name}" for name in wanted)]
