@@ -7,11 +7,6 @@ warning and no page asks for anything from outside, so an old book is never repl
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import shutil
-import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from cxrlib import markup
 from cxrlib.book import partial
-from cxrlib.book.chapters import ENDS_WITH_PARENT, Chapter, execute_all, sweep
+from cxrlib.book.chapters import Chapter, execute_all, sweep
 from cxrlib.book.exercises import STUDENT, student_copy
-from cxrlib.book.notebooks import LIBRARY, BookError, folder_state, minutes, package_versions
-from cxrlib.book.offline import external_requests
+from cxrlib.book.notebooks import BookError, folder_state, minutes
+from cxrlib.book.render import render
 from cxrlib.data.report import left_out_sentence
 from cxrlib.files import atomic_write, file_digest, locked
 
@@ -30,10 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cxrlib.data.extent import Extent
-
-
-# Jupyter Book of this interpreter, whatever is on PATH.
-BUILDER = ENDS_WITH_PARENT + "from jupyter_book.cli.main import main\nmain()\n"
 
 
 class _Stages:
@@ -143,73 +134,6 @@ def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
     return states
 
 
-def _book_state(root: Path) -> str:
-    """SHA-256 of every source of the pages: configuration, text, executed notebooks, page extension, versions."""
-    digest = hashlib.sha256(repr(package_versions()).encode())
-    sources = [root / "_config.yml", root / "_toc.yml", *_page_sources(root), *sorted(root.glob("profiles/*")), root / "results" / "soak.json"]
-    for path in [*sources, *sorted(LIBRARY.rglob("*.py"))]:
-        if path.is_file():
-            digest.update(os.path.relpath(path, root).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _page_sources(root: Path) -> list[Path]:
-    """Files under ``book/`` that were written by hand, and the executed notebooks."""
-    made = root / "book" / "executed" / "figures"
-    return [path for path in sorted((root / "book").rglob("*")) if made not in path.parents]
-
-
-def _render(root: Path, pages: Path, force: bool) -> bool:
-    """Build the pages if their sources changed; True if they were built."""
-    state, marker = _book_state(root), pages.parent / f".{pages.name}.state"
-    if not force and (pages / "index.html").is_file() and marker.is_file() and marker.read_text() == state:
-        return False
-    work, log = root / ".cache" / "book" / f"build-{os.getpid()}", root / ".cache" / "book" / "build.log"
-    for old in root.glob(".cache/book/build*/"):
-        shutil.rmtree(old, ignore_errors=True)  # of a build that was killed
-    work.mkdir(parents=True)
-    command = [sys.executable, "-c", BUILDER, "build", "book", "--config", "_config.yml", "--toc", str(root / "_toc.yml")]
-    command += ["--path-output", str(work), "--all", "-W", "--keep-going", "-n", "-q"]
-    with log.open("w", encoding="utf-8") as stream:
-        environment = os.environ | {"PYTHONHASHSEED": "0"}
-        with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=stream, stderr=subprocess.STDOUT, env=environment) as builder:
-            try:
-                status = builder.wait()
-            except BaseException:
-                builder.kill()
-                raise
-    built = work / "_build" / "html"
-    lines = re.sub(r"\x1b\[[\d;]*m", "", log.read_text(encoding="utf-8")).splitlines()
-    warnings = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)]
-    if status or warnings or not (built / "index.html").is_file():
-        raise BookError("\n".join([f"the pages were not built; the whole log is {log}", *(warnings[:40] or lines[-15:])]))
-    requests = external_requests(built)
-    if requests:
-        raise BookError("\n".join(["the pages would fetch from outside, which must never happen:", *requests[:40]]))
-    marker.unlink(missing_ok=True)
-    _put_in_place(built, pages)
-    atomic_write(marker, state)
-    shutil.rmtree(work, ignore_errors=True)
-    return True
-
-
-def _put_in_place(built: Path, pages: Path) -> None:
-    """Move a finished book to its place; the old one stands until the new one is beside it, whatever disks they are on."""
-    pages.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = (pages.parent / f".{pages.name}.{what}" for what in ("new", "old"))
-    for path in (fresh, old):
-        shutil.rmtree(path, ignore_errors=True)
-    try:
-        shutil.move(built, fresh)
-    except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise BookError(f"cannot write {fresh} ({error.strerror or error}); the old pages still stand") from None
-    if pages.exists():
-        pages.rename(old)
-    fresh.rename(pages)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def pages_folder(root: Path, name: str, sources: list[Path]) -> Path:
     """Where the pages of a profile and its folders lie: ``_build/NAME``, or if other folders have that name, with a number of their own.
 
@@ -300,7 +224,7 @@ def build(
             except ValueError as error:
                 raise BookError(str(error)) from None
         with stages.stage("pages"):
-            if not _render(sources, pages, force):
+            if not render(sources, pages, force):
                 print("  nothing changed")
     print(f"\nTime\n{stages.table()}\n\nOpen {pages / 'index.html'}")
     return pages / "index.html"

@@ -12,7 +12,7 @@ import pytest
 from common import ROOT, write_folder
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from cxrlib.book import build, chapters
+from cxrlib.book import build, chapters, offline, render
 from cxrlib.book.notebooks import BookError, clean, declared_parameters, execute, folder_state, stamp
 from cxrlib.study import verdicts
 from cxrlib.study.claims import WITH_TRUTH
@@ -45,7 +45,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def test_a_request_to_another_host_is_found(tmp_path, line):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "page.html").write_text(f"<html><body>\n{line}\n</body></html>")
-    (found,) = build.external_requests(tmp_path)
+    (found,) = offline.external_requests(tmp_path)
     assert found.startswith("sub/page.html: ")
     assert "example.org" in found
 
@@ -65,12 +65,12 @@ def test_a_request_to_another_host_is_found(tmp_path, line):
 )
 def test_links_and_own_files_are_no_requests(tmp_path, line):
     (tmp_path / "page.html").write_text(line)
-    assert build.external_requests(tmp_path) == []
+    assert offline.external_requests(tmp_path) == []
 
 
 def test_style_sheets_are_read(tmp_path):
     (tmp_path / "a.css").write_text("@font-face { src: url('https://fonts.example.org/a.woff2') }\nb { background: url(b.png) }")
-    assert build.external_requests(tmp_path) == ["a.css: https://fonts.example.org/a.woff2"]
+    assert offline.external_requests(tmp_path) == ["a.css: https://fonts.example.org/a.woff2"]
 
 
 # Notebooks
@@ -212,7 +212,7 @@ def test_an_external_folder_reaches_the_notebooks_that_take_one(tmp_path, monkey
     monkeypatch.setattr(build, "sweep", lambda *_: None)
     monkeypatch.setattr(chapters, "usable_cores", lambda: 1)
     monkeypatch.setattr(chapters, "execute", lambda template, _, parameters, states, about, *rest: calls.update({template.stem: (parameters, states, about)}))
-    monkeypatch.setattr(build, "_render", lambda root, folder, force: pages.append(folder))
+    monkeypatch.setattr(build, "render", lambda root, folder, force: pages.append(folder))
 
     def built(**options):
         calls.clear()
@@ -241,7 +241,7 @@ def test_rows_left_out_are_said_before_anything_is_executed_and_on_every_page(tm
     monkeypatch.setattr(build, "sweep", lambda *_: None)
     monkeypatch.setattr(chapters, "usable_cores", lambda: 1)
     monkeypatch.setattr(chapters, "execute", lambda template, _, parameters, states, about, *rest: said.append(about))
-    monkeypatch.setattr(build, "_render", lambda *_: True)
+    monkeypatch.setattr(build, "render", lambda *_: True)
     build.build("demo", data=Path("inside"), root=tmp_path)
     assert not any("left_out" in about for about in said)
     with (folder / "train.txt").open("a") as file:
@@ -307,8 +307,8 @@ def pages(tmp_path_factory):
     for template in sorted((ROOT / "notebooks").glob("*.ipynb")):
         stub_execution(template, root / "book" / "executed" / template.name)
     folder = root / "_build" / "html"
-    assert build._render(root, folder, force=False) is True
-    assert build._render(root, folder, force=False) is False, "nothing changed, so nothing is built"
+    assert render.render(root, folder, force=False) is True
+    assert render.render(root, folder, force=False) is False, "nothing changed, so nothing is built"
     return folder
 
 
@@ -337,7 +337,7 @@ def test_chapters_the_recorded_study_and_home_show_the_same_parts(pages):
 
 
 def test_every_page_is_complete_and_asks_for_nothing(pages):
-    assert build.external_requests(pages) == []
+    assert offline.external_requests(pages) == []
     shown = [p for p in pages.rglob("*.html") if "_static" not in p.parts]
     assert {"index.html", "primer.html", "method.html", "reproducibility.html", "references.html"} <= {p.name for p in shown}
     templates = len(list((ROOT / "notebooks").glob("*.ipynb")))
@@ -361,7 +361,7 @@ def test_links_to_functions_land_on_them(pages):
 
 
 def test_a_name_that_is_passed_on_links_to_its_definition():
-    from cxrlib.book.pages import definitions, home_of
+    from cxrlib.book.source import definitions, home_of
 
     assert home_of("book.build", "BookError") == "book.notebooks"
     assert home_of("book.build", "build") == "book.build"
@@ -376,7 +376,7 @@ def test_a_faulty_page_stops_the_build_and_leaves_the_old_book(pages):
     try:
         primer.write_text(text + "\n{cxr}`train.finetune.no_such_function` {paper}`NO_SUCH_NUMBER`\n", encoding="utf-8")
         with pytest.raises(BookError, match=r"(?s)no cxrlib.train.finetune.no_such_function.*cxrlib.study.paper has no NO_SUCH_NUMBER"):
-            build._render(root, pages, force=False)
+            render.render(root, pages, force=False)
     finally:
         primer.write_text(text, encoding="utf-8")
     assert (pages / "index.html").is_file()

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from common import ROOT, write_folder
 
-from cxrlib.book import build, chapters, exercises
+from cxrlib.book import build, chapters, exercises, render
 from cxrlib.book.notebooks import BookError
 
 PROSE = sorted(path for path in (ROOT / "book").glob("*.md") if path.stem not in ("references", "teach"))
@@ -84,7 +84,7 @@ def holding(folder, words):
 
 def test_the_students_edition_holds_no_solution_anywhere(tmp_path):
     root = made(tmp_path)
-    assert build._render(exercises.student_copy(root), root / "_build" / "html-student", force=True) is True
+    assert render.render(exercises.student_copy(root), root / "_build" / "html-student", force=True) is True
     pages = root / "_build" / "html-student"
     assert holding(pages, SECRET) == []
     titles = [path for words in ("Solution to", "sound answer") for path in holding(pages, words) if path.parent.name != "source"]
@@ -119,7 +119,7 @@ def test_the_students_edition_is_built_from_the_copy_beside_the_other(tmp_path, 
     monkeypatch.setattr(build, "sweep", lambda *_: None)
     monkeypatch.setattr(chapters, "usable_cores", lambda: 1)
     monkeypatch.setattr(chapters, "execute", lambda *_: None)
-    monkeypatch.setattr(build, "_render", lambda root, folder, force: rendered.append((root, folder)))
+    monkeypatch.setattr(build, "render", lambda root, folder, force: rendered.append((root, folder)))
     for student in (False, True):
         build.build("demo", data=Path("inside"), root=tmp_path, student=student)
     (plain, pages), (copy, others) = rendered

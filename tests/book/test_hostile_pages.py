@@ -19,7 +19,7 @@ from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
 
 from cxrlib import markup
-from cxrlib.book import build, figures
+from cxrlib.book import figures, render
 from cxrlib.book import notebooks as book_notebooks
 from cxrlib.book.fold import fold_code
 from cxrlib.experiment import record_tables
@@ -211,7 +211,7 @@ def built(tmp_path_factory):
     shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("executed"))
     about = {"profile": "<u onclick=evil()>$$evil$$", "data": FOLDER, "external": EXTERNAL}
     executed(parameters(folder, tmp), about, root / "book" / "executed", texts + [text.replace("/SECRET", str(secret)) for text in MULTILINE])
-    assert build._render(root, root / "_build" / "html", force=True) is True
+    assert render.render(root, root / "_build" / "html", force=True) is True
     assert not list(tmp.rglob("evil-was-run")) and not (ROOT / "evil-was-run").exists()
     return root / "_build" / "html", texts
 

@@ -16,7 +16,7 @@ import pytest
 from common import write_folder
 from nbformat.v4 import new_code_cell, new_notebook
 
-from cxrlib.book import build
+from cxrlib.book import build, render
 from cxrlib.book.notebooks import BookError, execute, folder_state, stamp
 from cxrlib.config import ParameterError
 from cxrlib.phantom import folder as phantoms
@@ -173,10 +173,10 @@ def test_the_old_pages_stand_until_the_new_ones_are_beside_them(tmp_path, monkey
         patch.setattr(os, "rename", other_disk)
         patch.setattr(shutil, "copytree", full)
         with pytest.raises(BookError, match="cannot write .*No space left on device.*the old pages still stand"):
-            build._put_in_place(built, pages)
+            render._put_in_place(built, pages)
     assert (pages / "index.html").read_text() == "old"
     assert [path.name for path in pages.parent.iterdir()] == ["html"]
-    build._put_in_place(built, pages)
+    render._put_in_place(built, pages)
     assert (pages / "index.html").read_text() == "new"
     assert [path.name for path in pages.parent.iterdir()] == ["html"]
 
@@ -189,7 +189,7 @@ def test_pages_move_from_one_disk_to_another(tmp_path):
     other.mkdir()
     try:
         (other / "index.html").write_text("new")
-        build._put_in_place(other, tmp_path / "_build" / "html")
+        render._put_in_place(other, tmp_path / "_build" / "html")
     finally:
         shutil.rmtree(other, ignore_errors=True)
     assert (tmp_path / "_build" / "html" / "index.html").read_text() == "new"
@@ -232,8 +232,8 @@ def test_making_phantoms_deletes_nothing_that_a_pattern_would_fit(tmp_path, name
 
 STARTER = """
 import subprocess, sys, os
-from cxrlib.book import build
-code = build.BUILDER.replace("from jupyter_book.cli.main import main", "def main():\\n    import time\\n    while True:\\n        open(__import__('sys').argv[1], 'a').write('x')\\n        time.sleep(0.05)")
+from cxrlib.book import render
+code = render.BUILDER.replace("from jupyter_book.cli.main import main", "def main():\\n    import time\\n    while True:\\n        open(__import__('sys').argv[1], 'a').write('x')\\n        time.sleep(0.05)")
 with subprocess.Popen([sys.executable, "-c", code, sys.argv[1]], stdin=subprocess.PIPE) as builder:
     print(builder.pid, flush=True)
     builder.wait()

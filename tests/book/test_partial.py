@@ -39,7 +39,7 @@ def built(root, data, monkeypatch):
     executed = []
     monkeypatch.setattr(build, "execute_all", lambda chapters, *rest: executed.extend(chapters))
     monkeypatch.setattr(build, "sweep", lambda *_: pytest.fail("nothing is trained in advance"))
-    monkeypatch.setattr(build, "_render", lambda *_: True)
+    monkeypatch.setattr(build, "render", lambda *_: True)
     monkeypatch.chdir(root)
     build.build("tiny", data=data, root=root)
     return {chapter.template.stem: chapter for chapter in executed}, {path.stem: nbformat.read(path, 4) for path in (root / "book" / "executed").glob("*.ipynb")}
