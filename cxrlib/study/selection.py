@@ -40,6 +40,11 @@ def _shared_seeds(cells: dict[tuple, list[Record]]) -> dict[tuple, list[Record]]
     return {key: [runs[seed] for seed in sorted(shared)] for key, runs in found.items()} if shared else {}
 
 
+def best_setting(records: list[Record], threshold: float = 0.5) -> list[Record]:
+    """The runs of the setting with the highest mean accuracy on the test images: chosen on them, so its score there flatters. Empty without records."""
+    return max(_cells(records).values(), key=lambda runs: correctness(runs, threshold)[0].mean(), default=[])
+
+
 class Optimism(NamedTuple):
     """Mean accuracies of the cell chosen on one half of the test patients: on that half, and on the other; over the splits."""
 

@@ -28,7 +28,7 @@ from cxrlib.study.truth import APART, EVENED, FOLD, HOSPITAL, SAME, TruthSets, o
 OWN, COLLECTION, BALANCED, ONE_HOSPITAL = "own test set", "same-source", "same-source, balanced", "one hospital"
 TESTS = (OWN, COLLECTION, BALANCED, ONE_HOSPITAL)
 """Own: of covidx-mini. Balanced: the 80 test images of same-source, of whose channels each has as many positives as negatives."""
-TRAININGS = {APART: "as published", EVENED: "evened out", FOLD: "inside one collection"}
+TRAININGS = {APART: "as usual", EVENED: "evened out", FOLD: "inside one collection"}
 TYPES = dict.fromkeys(("set", "split", "file", "patient_id", "label", "source", "view", "finding"), "str")
 TYPES |= {"width": "int64", "height": "int64", "age": "float64"}
 

@@ -7,20 +7,22 @@ from pathlib import Path
 
 from cxrlib import markup
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.study import thresholds, verdicts
+from cxrlib.study import selection, thresholds, verdicts
 from cxrlib.study.committed import PERFORMANCE, Recorded
 from cxrlib.study.pages import file_sizes
 from cxrlib.study.parameters import Profile, RelatedWork
 from cxrlib.study.verdicts import NOT_RECORDED, Verdict
 
-FILE_SIZE = "file size only"
-TEXTURE, NETWORK = "texture only, no network", "best network trained here"
-TEXTURE_SYSTEM = "lbp-svm"
+FILE_SIZE = "width and height of the file"
+TEXTURE, NETWORK, BEST = "texture only, no network", "best start of Table 1 here", "best of all settings here"
+TEXTURE_SYSTEMS = ("lbp-svm", "lbp-svm-224")
 RELATED_WORK = "07_related_work"
 
 
 def scores(runs: Recorded, profile: str, files: Path, threshold: float = 0.5) -> dict[str, Estimate]:
-    """Share of test images called right: from the size of a file, by texture without a network, and by the best network of Table 1.
+    """Share of test images called right: from the size of a file, by texture without a network, by the best start of Table 1, by the best setting of all.
+
+    The best of textures and the best of all settings are chosen on these very images, so both look a little better than they are.
 
     The test set has as many images of one class as of the other, so an accuracy compares with the balanced one of file sizes.
     What is not recorded is left out.
@@ -29,11 +31,14 @@ def scores(runs: Recorded, profile: str, files: Path, threshold: float = 0.5) ->
     if (sizes := file_sizes.read(files)) is not None:
         found[FILE_SIZE] = file_sizes.guess(sizes)
     planned = RelatedWork.parse(Profile.load(profile).parameters(RELATED_WORK))
-    if TEXTURE_SYSTEM in planned.systems and (texture := runs.answers(planned.runs_of(TEXTURE_SYSTEM))):
-        found[TEXTURE] = thresholds.performance(texture, threshold)["accuracy"]
+    texture = [runs.answers(planned.runs_of(name)) for name in TEXTURE_SYSTEMS if name in planned.systems]
+    if textures := [thresholds.performance(members, threshold)["accuracy"] for members in texture if members]:
+        found[TEXTURE] = max(textures, key=float)
     networks = {init: thresholds.performance(members, threshold)["accuracy"] for init, members in runs.by_init(PERFORMANCE).items()}
     if networks:
         found[NETWORK] = max(networks.values(), key=float)
+    if grid := selection.best_setting(runs.of_paper()[0]):
+        found[BEST] = thresholds.performance(grid, threshold)["accuracy"]
     return found
 
 
@@ -42,10 +47,10 @@ def sentence(strip: Mapping[str, Estimate]) -> str:
     size, others = strip.get(FILE_SIZE), {name: value for name, value in strip.items() if name != FILE_SIZE}
     if size is None or not others:
         return f"The answer is {NOT_RECORDED}."
-    rest = "; ".join(f"{name}: {100 * value:.1f} %" for name, value in sorted(others.items(), key=lambda item: -float(item[1])))
+    rest = "; ".join(f"{name}: {value.percent()} %" for name, value in sorted(others.items(), key=lambda item: -float(item[1])))
     ahead = size > max(others.values(), key=float)
     end = "So no score here shows that a disease was found." if ahead else "A score above it may still follow the source of an image."
-    return f"On these images the size of a file alone tells the class in {100 * size:.1f} %; {rest}. {end}"
+    return f"The width and height of the image file, without the picture, tell the class of {size.percent()} % of the test images. {rest[0].upper()}{rest[1:]}. {end}"
 
 
 def plain_lines(rows: Sequence[Verdict]) -> list[str]:

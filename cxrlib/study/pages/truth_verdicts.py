@@ -54,7 +54,7 @@ def compared(heat: pd.DataFrame | None, across: Across | None) -> list[Compared]
 
     Args:
         heat: of :func:`cxrlib.study.pages.attention.read`; the network with the most upstream data counts.
-        across: of :func:`cxrlib.study.pages.across_tables.opened`; networks trained as published count.
+        across: of :func:`cxrlib.study.pages.across_tables.opened`; networks trained as usual count.
     """
     found = {}
     if heat is not None:

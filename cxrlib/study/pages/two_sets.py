@@ -93,7 +93,7 @@ class TwoSets:
             return f"{text}. {markup.bold('Not computed for this copy:')} {markup.text(self.lacking)}."
         text += f"; and {markup.text(self.live.title)}, {len(self.live.records)} runs of {markup.code(parameters.arch)} from {markup.code(parameters.init)}, seeds {list(parameters.seeds)}."
         masks = lung_masks(parameters)
-        return text if masks is None else f"{text} Its lungs are those of {markup.code(masks.name)}{', boxes and no outlines' if 'box' in masks.name else ''}."
+        return text if masks is None else f"{text} Where its lungs lie is known from {markup.code(masks.name)}{', boxes and no outlines' if 'box' in masks.name else ''}."
 
     def by_column(self) -> str:
         """Share of test images called right by each column of ``labels_extra.csv`` that has few values, as a Markdown table; or why there is none.
