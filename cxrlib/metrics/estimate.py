@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
+TOO_FEW = "too few runs or images for an interval"
+"""Stands in place of an interval that leaves nearly everything possible, such as Student's t of two runs that differ."""
+
+
 class Estimate(float):
     """A float that carries the interval [low, high] and, where a test was made, a two-sided p_value."""
 
@@ -33,9 +37,14 @@ class Estimate(float):
         return f"Estimate({float(self)!r}, low={self.low!r}, high={self.high!r}{test})"
 
     def percent(self, digits: int = 1) -> str:
-        """'96.5 (94.2 to 97.9)': the value and its interval as percentages, '–' where undefined."""
+        """'96.5 (94.2 to 97.9)': the value and its interval as percentages, '–' where undefined.
+
+        An interval over nine tenths of all shares, or more, says nothing and gives way to :data:`TOO_FEW`.
+        """
         if math.isnan(self):
             return "–"
+        if self.high - self.low >= 0.9:
+            return f"{100 * self:.{digits}f} ({TOO_FEW})"
         interval = "" if math.isnan(self.low) else f" ({100 * self.low:.{digits}f} to {100 * self.high:.{digits}f})"
         return f"{100 * self:.{digits}f}{interval}"
 

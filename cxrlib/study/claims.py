@@ -115,7 +115,7 @@ WITH_TRUTH: tuple[Claim, ...] = (
     Claim(
         10,
         "Disease or data source",
-        "The network tells the disease and not the source: it does as well where both classes come from one place. The paper does not ask; its title speaks of detection.",
+        "The network tells the disease and not the source: its AUC falls by no more than a point in another collection that holds both classes. The paper does not ask; its title speaks of detection.",
         "COVID-19 Detection from Chest X-ray Images",
         "title",
         "none",

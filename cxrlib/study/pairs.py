@@ -14,7 +14,7 @@ import pandas as pd
 
 from cxrlib.experiment.record import Record
 from cxrlib.metrics import inference, two_way
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import TOO_FEW, Estimate
 from cxrlib.metrics.inference import accuracy_over_seeds
 from cxrlib.study.parts import upstream
 
@@ -167,9 +167,14 @@ def pretrainings(*arms: list[Record]) -> list[Hashable]:
 
 
 def points(difference: Estimate) -> str:
-    """A difference of proportions as percentage points with its interval, such as '+3.1 points (0.8 to 5.2)'."""
+    """A difference of proportions as percentage points with its interval, such as '+3.1 points (+0.8 to +5.2)'.
+
+    An interval over half of all differences, or more, says nothing and gives way to :data:`cxrlib.metrics.estimate.TOO_FEW`.
+    """
     if np.isnan(difference.low):
         return f"{100 * difference:+.1f} points (no interval)"
+    if difference.high - difference.low >= 1:
+        return f"{100 * difference:+.1f} points ({TOO_FEW})"
     return f"{100 * difference:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
 
 

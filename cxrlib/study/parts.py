@@ -81,7 +81,7 @@ class Part:
         if self.measure == "false positives":
             return "none"
         if math.isinf(self.low):
-            return f"at most {100 * self.high:g} points"
+            return f"at most {100 * self.high:g} point{'' if self.high == SAME else 's'}"
         if not math.isinf(self.high):
             return f"within {100 * self.high:g} point of 0"
         return f"at least {100 * self.low:g} %" if self.low else "above 0"
@@ -175,5 +175,9 @@ CHANGES: tuple[Change, ...] = (
     Change("2026-11-26", "Claims 4 and 8 test both pretrained models; they tested the one with more upstream data.", "The paper says *pretrained models*."),
     Change("2026-11-26", "Claim 9 has a part of ours: whether the difference is left among images that are called alike.", "A map explains the call, so without it the claim says little."),
     Change("2026-11-26", "*Holds partly* is gone: parts that differ make a claim *mixed*, and are named.", "It hid parts that were contradicted."),
+    Change(
+        "2026-11-26", "Disease or data source: the AUC may fall by at most 1 point in another collection; it had to rise.",
+        "The part said *no lower* and expected more than zero. The word is the same by either rule.",
+    ),
 )  # fmt: skip
 """Newest last. A change that made a claim easier to hold would stand here too."""

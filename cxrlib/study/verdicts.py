@@ -38,6 +38,8 @@ from cxrlib.study.pairs import ordered_inits, points
 from cxrlib.study.parts import Part
 
 ALPHA = 0.05
+CLAIMED = {claim.number for claim in CLAIMS}
+"""Numbers of the paper's claims; what it does not claim has none on a page."""
 HOLDS, CONTRADICTED, MIXED, NOT_SEEN = "holds", "contradicted", "mixed", "not seen"
 NOT_RECORDED, CANNOT = "not recorded yet", "cannot be tested here"
 MEANING = {
@@ -225,11 +227,11 @@ def markdown(rows: Iterable[Verdict]) -> str:
     lines = []
     for row in rows:
         why = reasons(row)
-        lines.append([markup.bold(f"{row.number}. {row.title}"), "", why, markup.bold(row.verdict)])
+        lines.append([markup.bold(f"{row.number}. {row.title}" if row.number in CLAIMED else row.title), "", why, markup.bold(row.verdict)])
         for says, answers in itertools.groupby(row.parts, key=lambda answer: answer.part.says):
             answers = list(answers)
             part = answers[0].part
-            words = f"our reading, from: {part.words}" if part.ours else f"“{part.words}” (section {part.section})"
+            words = f"our reading, from: {part.words}" if part.ours else f"“{part.words}” ({'title of the paper' if part.section == 'title' else f'section {part.section}'})"
             lines.append([f"{says}{f' ({part.note})' if part.note else ''}. {words}", part.expected, "", ""])
             lines += [[f"– {answer.compared.name}", "", row.note + answer.result, answer.word] for answer in answers]
     return markup.table(["claim, part, comparison", "expected", "here, with adjusted interval", "word"], lines)

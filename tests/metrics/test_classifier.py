@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 from statsmodels.stats.proportion import proportion_confint
 
 from cxrlib.metrics import auc, classifier
-from cxrlib.metrics.estimate import Estimate, patient_index
+from cxrlib.metrics.estimate import TOO_FEW, Estimate, patient_index
 
 
 def brute_force_auc(labels, scores):
@@ -134,6 +134,7 @@ def test_evaluating_during_training_imports_little():
 def test_estimate_is_a_float_that_survives_copies():
     e = Estimate(0.965, 0.942, 0.979, p_value=0.5)
     assert f"{e:.3f}" == "0.965" and e > 0.96 and json.dumps(e) == "0.965"
+    assert Estimate(0.913, 0.01, 1.0).percent() == f"91.3 ({TOO_FEW})" and Estimate(0.5, 0.1, 0.9).percent() == "50.0 (10.0 to 90.0)"
     assert e.percent() == "96.5 (94.2 to 97.9)" and Estimate(math.nan).percent() == "–"
     for twin in (copy.deepcopy(e), pickle.loads(pickle.dumps(e))):
         assert (twin, twin.low, twin.high, twin.p_value) == (0.965, 0.942, 0.979, 0.5)

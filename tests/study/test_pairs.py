@@ -5,7 +5,7 @@ import pytest
 
 from cxrlib.config import RunConfig
 from cxrlib.experiment.record import Record
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import TOO_FEW, Estimate
 from cxrlib.study import pairs
 
 
@@ -74,6 +74,8 @@ def test_two_records_of_one_setting_are_an_error_not_a_choice():
 def test_points_speak_in_percentage_points():
     assert pairs.points(Estimate(0.031, 0.008, 0.052)) == "+3.1 points (+0.8 to +5.2)"
     assert pairs.points(Estimate(0.031)) == "+3.1 points (no interval)"
+    assert pairs.points(Estimate(0.009, -0.502, 0.520)) == f"+0.9 points ({TOO_FEW})"
+    assert pairs.points(Estimate(0.009, -0.4, 0.5)) == "+0.9 points (-40.0 to +50.0)"
 
 
 def test_mean_interval_is_students():

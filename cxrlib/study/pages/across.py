@@ -25,9 +25,9 @@ from cxrlib.study.pages.shortcuts import Scored, auc, scored
 from cxrlib.study.tables import read_table
 from cxrlib.study.truth import APART, EVENED, FOLD, HOSPITAL, SAME, TruthSets, open_any
 
-OWN, COLLECTION, BALANCED, ONE_HOSPITAL = "own test set", "same-source", "same-source, balanced", "one hospital"
+OWN, COLLECTION, BALANCED, ONE_HOSPITAL = "own test set", "Cohen's collection", "Cohen's collection, balanced part", "Hannover"
 TESTS = (OWN, COLLECTION, BALANCED, ONE_HOSPITAL)
-"""Own: of covidx-mini. Balanced: the 80 test images of same-source, of whose channels each has as many positives as negatives."""
+"""In plain words. Own: of covidx-mini. Cohen's collection: ``same-source``. Its balanced part: its 80 test images, of whose channels each has as many positives as negatives."""
 TRAININGS = {APART: "as usual", EVENED: "evened out", FOLD: "inside one collection"}
 TYPES = dict.fromkeys(("set", "split", "file", "patient_id", "label", "source", "view", "finding"), "str")
 TYPES |= {"width": "int64", "height": "int64", "age": "float64"}
@@ -141,20 +141,29 @@ class Across:
 
     def fall(self, training: str, test: str) -> Estimate:
         """AUC on the own test set less that on another, whose patients are others; NaN where one is missing."""
-        pair = [self.scores(training, name) for name in (OWN, test)]
-        if None in pair:
-            return Estimate(np.nan)
-        return two_way.analyse(_fall(*pair)).estimate()
+        found = self.losses(training, test)
+        return Estimate(np.nan) if found is None else two_way.analyse(found).estimate()
 
-    def change(self, training: str, test: str) -> np.ndarray | None:
-        """Contributions (seeds, patients of both) to the AUC on another test set less that on the own one; None where one is missing."""
+    def losses(self, training: str, test: str) -> np.ndarray | None:
+        """Contributions (seeds, patients of both) to :meth:`fall`; None where one is missing."""
         pair = [self.scores(training, name) for name in (OWN, test)]
-        return None if None in pair else -_fall(*pair)
+        return None if None in pair else _fall(*pair)
 
     def area(self, training: str, test: str) -> np.ndarray | None:
         """Contributions (seeds, patients) to the AUC on a test set; None where nothing is recorded."""
         images = self.scores(training, test)
         return None if images is None else two_way.area(images.logits, images.labels, images.patients)
+
+    def inside_gain(self, test: str) -> Estimate:
+        """AUC of the networks trained inside the collection less that of those from outside, on the same images there, paired by image and seed."""
+        inside, outside = (self.scores(training, test) for training in (FOLD, APART))
+        if inside is None or outside is None:
+            return Estimate(np.nan)
+        seeds = min(len(inside.logits), len(outside.logits))
+        order = pd.Series(np.arange(len(outside.files)), index=_stems(outside.files)).loc[_stems(inside.files)].to_numpy()
+        logits = (inside.logits[:seeds], outside.logits[:seeds, order])
+        one, other = (two_way.area(values, inside.labels, inside.patients) for values in logits)
+        return two_way.analyse(one - other).estimate()
 
     def rescued(self, test: str) -> Estimate:
         """How much less the AUC falls with pictures evened out than as published: fall as published less fall evened out, paired by image and seed."""
@@ -171,7 +180,8 @@ class Across:
     def by_files(self) -> pd.DataFrame:
         """AUC of what sees no picture: columns training, test, knows ('shape' or 'source'), AUC.
 
-        Pictures that are evened out have one shape, which is 0.5. Inside the collection the guess is learned on the other folds.
+        Pictures that are evened out have one shape, which is 0.5. Inside the collection the guess is learned on the other folds; for its
+        balanced part on its other part, as folds of a balanced part are anticorrelated: what is held out of a channel lacks in what is left.
         """
         train = self.files[(self.files["set"] == APART) & (self.files["split"] == "train")]
         rows = []
@@ -179,9 +189,9 @@ class Across:
             for test in TESTS:
                 files = self._files_of(test)
                 rows.append({"training": APART, "test": test, "knows": knows, "AUC": self._guessed(files, guess(train, files))})
-            for test in (COLLECTION, BALANCED):
-                files = self._files_of(test)
-                rows.append({"training": FOLD, "test": test, "knows": knows, "AUC": self._guessed(files, self._by_folds(files, guess))})
+            whole = self._files_of(COLLECTION)
+            for test, guesses in ((COLLECTION, self._by_folds(whole, guess)), (BALANCED, guess(whole[whole["split"] == "train"], self._files_of(BALANCED)))):
+                rows.append({"training": FOLD, "test": test, "knows": knows, "AUC": self._guessed(self._files_of(test), guesses)})
         return pd.DataFrame(rows, dtype=object)
 
     def _files_of(self, test: str) -> pd.DataFrame:

@@ -71,6 +71,7 @@ QUESTIONS = {
     "rescue": "Does evening the pictures out make the fall smaller?",
     "inside": "Can the classes be told apart inside one collection?",
     "inside_balanced": "And in its balanced part?",
+    "inside_gain": "Do networks trained inside it do better there than those from outside?",
     "files": "What do source and shape of a file tell inside the collection (AUC)?",
     "hospital": "How many of the positives of another hospital are found?",
 }
@@ -104,10 +105,13 @@ def answers(across: Across | None) -> dict[str, str]:
         falls = {test: across.fall(training, test) for test in (COLLECTION, BALANCED)}
         said[name] = "; ".join(f"{test}: {beyond(fall, 0)}, {points(fall)} of AUC" for test, fall in falls.items() if np.isfinite(fall)) or NOT_RECORDED
     rescue = across.rescued(COLLECTION)
-    said["rescue"] = f"{beyond(rescue, 0)}: with evened pictures the AUC outside falls by {points(-rescue)} more" if np.isfinite(rescue) else NOT_RECORDED
+    more = Estimate(-rescue, -rescue.high, -rescue.low)
+    said["rescue"] = f"{beyond(rescue, 0)}: with evened pictures the AUC outside falls by {points(more)} more" if np.isfinite(rescue) else NOT_RECORDED
     for name, training, test in (("inside", FOLD, COLLECTION), ("inside_balanced", FOLD, BALANCED), ("across_balanced", APART, BALANCED)):
         row = across.row(training, test)
         said[name] = NOT_RECORDED if row is None else f"{beyond(row['AUC'])}: AUC {row['AUC'].percent()} %, where 50 is chance"
+    gains = {test: across.inside_gain(test) for test in (COLLECTION, BALANCED)}
+    said["inside_gain"] = "; ".join(f"{test}: {beyond(gain, 0)}, {points(gain)} of AUC" for test, gain in gains.items() if np.isfinite(gain)) or NOT_RECORDED
     files = across.by_files().set_index(["training", "test", "knows"])["AUC"]
     said["files"] = "; ".join(f"{test}, by {knows}: {files[FOLD, test, knows].percent()} %" for test in (COLLECTION, BALANCED) for knows in ("source", "shape"))
     row = across.row(APART, ONE_HOSPITAL)
@@ -117,7 +121,7 @@ def answers(across: Across | None) -> dict[str, str]:
 
 def told(across: Across | None) -> str:
     """What the figure of :func:`dots` shows, in a sentence."""
-    return "Nothing is recorded of this yet." if across is None else f"Does the AUC fall where source and class are apart? {answers(across)['fall']}."
+    return "Nothing is recorded of this yet." if across is None else f"Does the AUC fall in another collection? {answers(across)['fall']}."
 
 
 def headline(across: Across | None) -> str:

@@ -152,8 +152,9 @@ def answers(table: pd.DataFrame | None, training: str = APART) -> dict[str, str]
         said[region] = f"{beyond(row['over_area'], 0)}: {row['heat'].percent()} % of the heat on {100 * row['area']:.1f} % of the area"
         for other, name in (("blob", "a centre blob"), ("untrained", "an untrained network")):
             said[f"{region}_{other}"] = f"{beyond(row[f'over_{other}'], 0)}: {points(row[f'over_{other}'])} against {name}"
-    gains = {region: difference(chosen(table, training, largest), chosen(table, training, smallest), region) for region in ("lungs", "opacities")}
-    said["upstream"] = "; ".join(f"{region}: {beyond(gain, 0)}, {named(largest)} less {named(smallest)} {points(gain)} of the heat" for region, gain in gains.items())
+    for name, other in (("pretraining", smallest), ("upstream", list(found)[-2] if len(found) > 2 else None)):
+        gains = {} if other is None else {region: difference(chosen(table, training, largest), chosen(table, training, other), region) for region in ("lungs", "opacities")}
+        said[name] = "; ".join(f"{region}: {beyond(gain, 0)}, {named(largest)} less {named(other)} {points(gain)} of the heat" for region, gain in gains.items()) or NOT_RECORDED
     maps = chosen(table, training, largest)
     pointed, area = mean(maps, "point_opacities"), mean(maps, "area_opacities")
     said["pointing"] = f"{beyond(pointed, area)}: in {pointed.percent()} % of images with opacities; {100 * area:.1f} % for a pixel at random"
@@ -175,7 +176,8 @@ QUESTIONS = {
     "within": "Of the heat in the lungs, is more on opacities than of their area?",
     "pointing": "Does the hottest pixel lie on an opacity?",
     "side": "Is more heat in the lung with more opacity?",
-    "upstream": "Does more upstream data move heat onto lungs and opacities?",
+    "pretraining": "Does pretraining move heat onto lungs and opacities?",
+    "upstream": "Do more upstream images move heat onto lungs and opacities?",
     "claim": "Claim 9 with truth",
 }
 
@@ -192,10 +194,10 @@ def headline(table: pd.DataFrame | None, training: str = APART) -> str:
     init = networks(table)[-1]
     maps = chosen(table, training, init)
     row = shares(maps, chosen(table, training, init, UNTRAINED)).set_index("region").loc["lungs"]
-    blob = {"yes": "more than", "no": "less than", "not clear": "no more than can be told from"}[beyond(row["over_blob"], 0)]
     inside, _, more = within_lungs(maps)
     drawn = {"yes": "the opacities draw it", "no": "it avoids the opacities", "not clear": "the opacities do not clearly draw it"}[beyond(more, 0)]
     return (
-        f"Of the heat {100 * row['heat']:.0f} % lies in the lungs that radiologists drew, {blob} what a blob in the middle of the picture has, which knows nothing of it. "
+        f"Of the heat {100 * row['heat']:.0f} % lies in the lungs that radiologists drew. The same heat put blindly into the middle of the picture would have {100 * row['blob']:.0f} % there: "
+        f"heat less blind spot {points(row['over_blob'])}. "
         f"Within the lungs {drawn}: {100 * inside:.0f} % of the heat there is on them, and they are {100 * (inside - more):.0f} % of the lungs."
     )

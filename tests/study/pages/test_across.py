@@ -96,7 +96,7 @@ def test_files_alone_tell_the_class_where_shapes_and_sources_follow_it_and_nowhe
 
 def test_answers_follow_the_numbers(made):
     said = tables.answers(made)
-    assert said["fall"].startswith("same-source: yes") and said["rescue"].startswith("yes") and said["inside"].startswith("yes")
+    assert said["fall"].startswith(f"{pages.COLLECTION}: yes") and said["rescue"].startswith("yes") and said["inside"].startswith("yes")
     assert len(tables.dots(made)) == 3 and len(tables.lines(made)) == 10
 
 
