@@ -12,6 +12,7 @@ What a checklist names and is not there is an error of the build.
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -54,13 +55,20 @@ class ChecklistDirective(SphinxDirective):
         for text in item.proof:
             kind, _, name = text.partition(" ")
             parts += [nodes.Text(" · ")] if parts else []
-            parts.append(self._link(name) if kind == "page" else nodes.literal("", name))
+            parts.append(self._link(name) if kind == "page" else _tested(name) if kind == "test" else nodes.literal("", name))
         return nodes.inline("", "", *parts)
 
     def _link(self, name: str) -> nodes.Node:
         page, _, anchor = name.partition("#")
         address = self.env.app.builder.get_relative_uri(self.env.docname, page)
-        return nodes.reference("", f"{page.removeprefix('executed/')}: {anchor.replace('-', ' ')}", refuri=f"{address}#{anchor}", internal=True)
+        plain = re.sub(r"^executed/(\d+_)?", "", page).replace("_", " ")
+        return nodes.reference("", f"{plain}: {anchor.replace('-', ' ')}", refuri=f"{address}#{anchor}", internal=True)
+
+
+def _tested(name: str) -> nodes.Node:
+    """A test in words, its file and name on hovering."""
+    function = name.partition("::")[2].removeprefix("test_").replace("_", " ")
+    return nodes.abbreviation("", f"tested: {function}", explanation=name)
 
 
 class CardsDirective(SphinxDirective):

@@ -84,8 +84,8 @@ def simulated_study(whole: Population, truth: Truth, seeds: int, spread: float, 
     return [Scores(first, labels, patients), Scores(whole.logits[1][recorded, images], labels, patients)]
 
 
-def cell(whole: Population, truth: Truth, seeds: int, spread: float, repeats: int, random: np.random.Generator) -> list[dict]:
-    """Coverage of the 95 % intervals of the first group's metric and of its difference from the second.
+def cell(whole: Population, truth: Truth, seeds: int, spread: float, repeats: int, random: np.random.Generator, confidence: float = 0.95) -> list[dict]:
+    """Coverage of the intervals of that confidence of the first group's metric and of its difference from the second.
 
     Returns:
         For 'value' and 'difference' a row: of, metric, seeds, spread, repeats, covered (share of studies whose interval holds
@@ -95,7 +95,7 @@ def cell(whole: Population, truth: Truth, seeds: int, spread: float, repeats: in
     for _ in range(repeats):
         first, second = (contributions(group, truth.metric) for group in simulated_study(whole, truth, seeds, spread, random))
         for of, values, bounded in (("value", first, True), ("difference", first - second, False)):
-            estimate = two_way.analyse(values, bounded=bounded).estimate()
+            estimate = two_way.analyse(values, bounded=bounded).estimate(confidence)
             found[of].append((estimate.low, estimate.high))
     rows = []
     for of, true in (("value", truth.value), ("difference", truth.value - truth.other)):
@@ -107,7 +107,8 @@ def cell(whole: Population, truth: Truth, seeds: int, spread: float, repeats: in
 
 
 def simulate(
-    whole: Population, metrics: Sequence[str] = METRICS, seeds: Sequence[int] = (3, 5), spreads: Sequence[float] = (0, 0.03, 0.05), repeats: int = 4000, start: int = 0
+    whole: Population, metrics: Sequence[str] = METRICS, seeds: Sequence[int] = (3, 5), spreads: Sequence[float] = (0, 0.03, 0.05), repeats: int = 4000, start: int = 0,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """:func:`cell` for every metric, number of seeds and spread between seeds; each cell has a random stream of its own."""
     rows = []
@@ -116,5 +117,5 @@ def simulate(
         for count in seeds:
             for spread in spreads:
                 random = np.random.default_rng([start, METRICS.index(metric), count, round(1000 * spread)])
-                rows += cell(whole, truth, count, spread, repeats, random)
+                rows += cell(whole, truth, count, spread, repeats, random, confidence)
     return pd.DataFrame(rows)

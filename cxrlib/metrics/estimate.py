@@ -12,7 +12,6 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-
 TOO_FEW = "too few runs or images for an interval"
 """Stands in place of an interval that leaves nearly everything possible, such as Student's t of two runs that differ."""
 

@@ -188,12 +188,17 @@ def calibration_errors(logits: np.ndarray, labels: np.ndarray, bins: int = 5) ->
     return pd.DataFrame(rows)
 
 
-def threshold_answer(at_half: Estimate, equal: Estimate) -> str:
-    """Whether a gain in sensitivity at the threshold 0.5 comes from where the threshold falls, from the gain at equal specificity."""
+def threshold_answer(at_half: Estimate, equal: Estimate, more: Estimate) -> str:
+    """Whether a gain in sensitivity at the threshold 0.5 comes from where the threshold falls, from the gain at equal specificity.
+
+    Args:
+        more: the gain at equal specificity less that at 0.5, on the same resamples.
+    """
     if not at_half.low > 0:
         return "there is no clear gain at 0.5 that could come from the threshold"
     if not equal.low > 0:
         return "at equal specificity no clear gain is left, so the order at 0.5 may well come from the threshold"
-    if equal < at_half:
-        return f"the gain shrinks to {100 * max(equal / at_half, 0):.0f} % of its size but stays above zero: part of the order comes from the threshold, part from the ranking"
-    return "the gain is no smaller: the order comes from the ranking of the images, not from the threshold"
+    if more.high < 0:
+        return f"the gain shrinks to {100 * max(equal / at_half, 0):.0f} % of its size but stays above zero: part of it comes from the threshold, part from the ranking"
+    size = "the gain is larger there" if more.low > 0 else "whether the gain is larger or smaller there is not clear"
+    return f"{size}, and it stays above zero, so the threshold alone does not explain it"

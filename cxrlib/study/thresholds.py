@@ -21,6 +21,7 @@ from cxrlib.metrics.operating import (
     Scores,
     contributions,
     cuts,
+    logit_of,
     patients_behind,
     performance_of,
     resampled,
@@ -96,22 +97,28 @@ def predictive_values(records: list[Record], prevalences: tuple[float, ...], thr
     return pd.DataFrame(rows, dtype=object)
 
 
-def at_specificity(by_init: dict[str, list[Record]], specificity: float, resamples: int = 4000) -> pd.DataFrame:
+def at_specificity(by_init: dict[str, list[Record]], specificity: float, resamples: int = 4000, threshold: float = 0.5) -> pd.DataFrame:
     """Sensitivity of each initialisation where all have the same specificity, each run at a threshold of its own.
 
     The thresholds are read off the test set, so this describes a curve and is no performance to expect. Not for a
     specificity of 1: there the threshold is the greatest of the negatives, and no bootstrap holds for an extreme.
 
     Returns:
-        Columns init, threshold (mean over runs, Estimate whose ends are the least and the greatest), sensitivity, and gain:
-        its difference from the first initialisation, with p-value (None in the first row).
+        Columns init, threshold (mean over runs, Estimate whose ends are the least and the greatest), sensitivity, and its difference
+        from the first initialisation (None in the first row): gain, with p-value, and more, by how much that is greater than the
+        difference at the probability ``threshold``, on the same resamples.
     """
-    rows, first = [], None
+    rows, first, fixed = [], None, logit_of(threshold)
     for init, records in by_init.items():
         data = scores(records)
-        drawn = resampled(data, lambda logits, labels: sensitivity_at(logits, labels, specificity), resamples)
+
+        def both(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            matched = sensitivity_at(logits, labels, specificity)
+            return np.array([matched, matched - (logits[:, labels == 1] > fixed).mean()])
+
+        drawn = resampled(data, both, resamples)
         cut = expit(cuts(data.logits, data.labels, specificity))
-        row = {"init": init, "threshold": Estimate(cut.mean(), cut.min(), cut.max()), "sensitivity": drawn.estimate()}
-        rows.append(row | {"gain": None if first is None else drawn.minus(first)})
+        row = {"init": init, "threshold": Estimate(cut.mean(), cut.min(), cut.max()), "sensitivity": drawn.estimate(0)}
+        rows.append(row | {"gain": None if first is None else drawn.minus(first, 0), "more": None if first is None else drawn.minus(first, 1)})
         first = first or drawn
     return pd.DataFrame(rows, dtype=object)

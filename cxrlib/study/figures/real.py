@@ -173,7 +173,7 @@ def coverage(table: pd.DataFrame, title: str) -> Figure:
     ]
     cells = [(of, metric, spread) for metric in ("accuracy", "npv", "auc") for of in ("value", "difference") for spread in sorted(table["spread"].unique())]
     shown = {"npv": "NPV", "auc": "AUC"}
-    counts = sorted(table["seeds"].unique())
+    counts = sorted(table[table["method"].isin([method for method, *_ in kinds])]["seeds"].unique())
     figure, axes = plt.subplots(1, len(counts), figsize=(WIDTH, 6.4), sharey=True, squeeze=False)
     for ax, seeds in zip(axes[0], counts, strict=True):
         ax.axvspan(93, 97, color=GRID, alpha=0.5, zorder=0)

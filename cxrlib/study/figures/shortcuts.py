@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study.figures import style
 from cxrlib.study.figures.real import note
-from cxrlib.study.figures.style import SOFT, WIDTH, estimate_errors
+from cxrlib.study.figures.style import GRID, SOFT, WIDTH, estimate_errors
 
 Rows = Sequence[tuple[str, dict[str, Estimate]]]
 
@@ -24,15 +24,18 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
         panels: by title, such as the data set: rows of (name, estimates by series), or a sentence to show in their place.
         reference: drawn as a dotted line.
         best_first: series by whose value the rows are sorted, greatest on top; as they come by default.
+
+    Series have the same place in every figure: sensitivity before specificity, all else as it comes. Every other row stands on a band,
+    so that the marks of a row keep together.
     """
     if best_first is not None:
         panels = {panel: rows if isinstance(rows, str) else sorted(rows, key=lambda row: -float(row[1][best_first])) for panel, rows in panels.items()}
     drawn = [rows for rows in panels.values() if not isinstance(rows, str)]
     if not any(drawn):
         return note(title, "; ".join(f"{name}: {text}" for name, text in panels.items() if text) or "no records yet")
-    series = list(dict.fromkeys(name for rows in drawn for _, values in rows for name in values))
+    series = sorted(dict.fromkeys(name for rows in drawn for _, values in rows for name in values), key=lambda name: name == "specificity")
     step = min(0.16, 0.8 / max(len(series), 1))  # between series of a row, so that rows keep apart
-    row = max(0.42, 0.15 * len(series))
+    row = max(0.42, 0.18 * len(series))
     heights = [row * max(len(rows) if not isinstance(rows, str) else 1, 1) + 0.9 for rows in panels.values()]
     figure, axes = plt.subplots(nrows=len(panels), height_ratios=heights, figsize=(WIDTH, sum(heights) + 0.8), squeeze=False, sharex=True)
     for ax, (panel, rows) in zip(axes.flat, panels.items(), strict=True):
@@ -44,6 +47,8 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
             ax.set_yticks([])
             continue
         places = np.arange(len(rows))[::-1]
+        for place in places[1::2] if len(series) > 2 else ():
+            ax.axhspan(place - 0.5, place + 0.5, color=GRID, alpha=0.4, linewidth=0, zorder=0)
         for position, name in enumerate(series):
             shift = step * ((len(series) - 1) / 2 - position)
             found = [(place + shift, values[name]) for place, (_, values) in zip(places, rows, strict=True) if name in values and np.isfinite(values[name])]

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxrlib.study.comparisons import design_of_paper, family_size
+from cxrlib.study.verdicts import ALPHA
+
 METHOD = "two-way analysis"
+TWO_SEEDS, ADJUSTED = "two-way analysis, two seeds", "two-way analysis, adjusted as for verdicts"
+"""The same method in other cells than those of the figure: with two seeds, and with the confidence of the intervals that decide verdicts."""
 ALL, FEW = "all training images", "32 images per class"
 COLUMNS = ["population", "method", "of", "metric", "seeds", "spread", "repeats", "covered", "below", "above", "width"]
 
@@ -36,4 +41,18 @@ def texts(table: pd.DataFrame) -> dict[str, str]:
             found[f"{name}_{which}"] = f"{100 * value:.1f}" if len(part) else "not recorded yet"
     own = table[(table["method"] == METHOD) & (table["population"] == ALL)]
     found |= {"coverage_cells": str(len(own)), "coverage_repeats": f"{own['repeats'].max():,}" if len(own) else "no"}
+    return found | _elsewhere(table, own)
+
+
+def _elsewhere(table: pd.DataFrame, own: pd.DataFrame) -> dict[str, str]:
+    """Where coverage is least, and what two seeds and the intervals of verdicts cover."""
+    found = {"coverage_wanted": f"{100 * (1 - ALPHA / family_size(design_of_paper())):.2f}", "coverage_low": "not recorded yet", "coverage_two": "not recorded yet", "coverage_adjusted": "not recorded yet"}
+    if len(own):
+        low = own[(own["of"] == "difference") & (own["metric"] == "auc") & (own["seeds"] == 5)]["covered"]
+        error = 100 * (0.95 * 0.05 / own["repeats"].max()) ** 0.5
+        found["coverage_low"] = f"{100 * low.min():.1f} to {100 * low.max():.1f} % for differences in AUC with five seeds, where the simulation itself has a standard error of {error:.2f} points"
+    for name, method, digits in (("coverage_two", TWO_SEEDS, 1), ("coverage_adjusted", ADJUSTED, 2)):
+        part = table[table["method"] == method]
+        if len(part):
+            found[name] = f"{100 * part['covered'].min():.{digits}f} to {100 * part['covered'].max():.{digits}f} %"
     return found

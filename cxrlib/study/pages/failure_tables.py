@@ -56,8 +56,14 @@ class Shown:
         part = found[(found["by"] == "source") & (found["label"] == "positive")].sort_values("right")
         excess = failures.calibration(self.across).set_index("test")["excess"][COLLECTION]
         worst, best = part.iloc[0], part.iloc[-1]
-        sure = f"Its probabilities there lie {abs(100 * excess):.0f} points {'below' if excess < 0 else 'above'} the share of positives on average"
-        return f"How many positives a network finds depends on where they come from: {100 * worst['right']:.0f} % of one source and {100 * best['right']:.0f} % of another. {sure}."
+        low, high = sorted(abs(100 * end) for end in (excess.low, excess.high))
+        sure = f"In {COLLECTION} its probabilities lie {abs(100 * excess):.0f} points ({low:.0f} to {high:.0f}) {'below' if excess < 0 else 'above'} the share of positives"
+        if not excess.low * excess.high > 0:
+            sure = f"In {COLLECTION} its probabilities less the share of positives are {points(excess)}"
+        return (
+            f"Of the positives of other collections a network finds from {100 * worst['right']:.0f} % to {100 * best['right']:.0f} % over {len(part)} sources, "
+            f"the two ends of many, so partly by chance. {sure}. The scores follow the source of an image, so nothing here is a rate to expect anywhere."
+        )
 
     def take_away(self) -> str:
         """All sentences as a table in Markdown."""

@@ -88,9 +88,12 @@ def by_severity(heat: pd.DataFrame, training: str = APART) -> pd.DataFrame:
 
 
 def calibration(across: Across, training: str = APART) -> pd.DataFrame:
-    """How far the mean probability lies above the share of positives, on each test set: columns test, probability, positives, excess (Estimates)."""
+    """How far the mean probability lies above the share of positives, on each test set: columns test, probability, positives, excess (Estimates).
+
+    A set of positives only is left out: no probability below 1 fits it, so its excess says nothing of the network.
+    """
     found = {test: across.scores(training, test) for test in TESTS}
-    return pd.DataFrame([_calibrated(test, images) for test, images in found.items() if images is not None], dtype=object)
+    return pd.DataFrame([_calibrated(test, images) for test, images in found.items() if images is not None and len(set(images.labels)) == 2], dtype=object)
 
 
 def calibration_by_source(across: Across, training: str = APART) -> pd.DataFrame:
@@ -114,6 +117,8 @@ def _calibrated(test: str, images: Scored) -> dict:
 def net_benefit(across: Across, test: str, thresholds: np.ndarray, training: str = APART) -> pd.DataFrame:
     """Decision curve (Vickers and Elkin 2006): true positives less false positives weighed by the odds of the threshold, per image.
 
+    The package dcurves computes the same; its releases need an older pandas than the one that is locked here.
+
     Args:
         thresholds: probabilities in (0, 1) from which a reader would act.
 
@@ -129,6 +134,31 @@ def net_benefit(across: Across, test: str, thresholds: np.ndarray, training: str
     return pd.DataFrame({"threshold": thresholds, "network": gained.mean(axis=0) / positive.size, "all": everybody})
 
 
+def benefit(across: Across, test: str, threshold: float, training: str = APART) -> tuple[Estimate, Estimate, Estimate]:
+    """Net benefit per image at one threshold, of the network, of calling everybody positive, and the first less the second.
+
+    Each is a mean over images of +1 for a true positive and -odds for a false one, so intervals are over patients and seeds.
+    """
+    images = across.scores(training, test)
+    worth = np.where(images.labels == 1, 1.0, -threshold / (1 - threshold))
+    called = expit(images.logits) > threshold
+    network, everybody = (two_way.share(values, images.patients) for values in (called * worth, np.broadcast_to(worth, called.shape)))
+    found = [two_way.analyse(part).estimate() for part in (network, everybody, network - everybody)]
+    return found[0], found[1], found[2]
+
+
+def decided(across: Across, threshold: float = 0.5) -> str:
+    """What acting on the network gains at a threshold, at home and elsewhere, beside calling everybody positive, and what follows."""
+    said, words = [], {"yes": "better", "no": "worse", "not clear": "not clearly other"}
+    for test in (COLLECTION, OWN):
+        network, everybody, more = benefit(across, test, threshold)
+        said.append(
+            f"{test}: {network.percent()} per 100 images, calling everybody positive {everybody.percent()}, "
+            f"so the network is {words[beyond(more, 0)]} ({points(more)})"
+        )
+    return f"Net benefit at a threshold of {100 * threshold:g} %, in true positives less false positives at these odds: {'; '.join(said)}"
+
+
 def answers(across: Across | None, heat: pd.DataFrame | None, lost: pd.DataFrame | None) -> dict[str, str]:
     """The sentence that a reader should take away of each part of the page; ``lost`` is of :func:`cxrlib.study.pages.corruptions.losses`."""
     said = dict.fromkeys(("group", "severity", "calibration", "corruption", "decision"), NOT_RECORDED)
@@ -137,13 +167,13 @@ def answers(across: Across | None, heat: pd.DataFrame | None, lost: pd.DataFrame
         part = found[(found["by"] == "source") & (found["label"] == "positive")].sort_values("right")
         if len(part) > 1:
             worst, best = part.iloc[0], part.iloc[-1]
-            said["group"] = f"of the positives of {worst['group']} {worst['right'].percent()} % are found, of those of {best['group']} {best['right'].percent()} %"
+            said["group"] = (
+                f"from {worst['right'].percent()} % of the positives are found ({worst['group']}) to {best['right'].percent()} % ({best['group']}); "
+                f"these are the two ends of {len(part)} sources, so a part of the distance is chance"
+            )
         excess = calibration(across).set_index("test")["excess"]
         said["calibration"] = "; ".join(f"{test}: {_above(excess[test])}, {points(excess[test])}" for test in excess.index)
-        curve = net_benefit(across, COLLECTION, np.array([0.5]))
-        said["decision"] = f"At a threshold of 50 % on {COLLECTION}, the network gains {100 * curve['network'].iloc[0]:.1f} true positives in 100 images net of false ones, calling everybody positive {100 * curve['all'].iloc[0]:.1f}"
-        home = net_benefit(across, OWN, np.array([0.5]))
-        said["decision"] += f"; at home {100 * home['network'].iloc[0]:.1f} and {100 * home['all'].iloc[0]:.1f}"
+        said["decision"] = decided(across)
     if heat is not None:
         found = by_severity(heat)
         part = found[found["init"] == list(found["init"])[-1]]
@@ -155,17 +185,18 @@ def answers(across: Across | None, heat: pd.DataFrame | None, lost: pd.DataFrame
 
 
 def _above(excess: Estimate) -> str:
-    return {"yes": "too sure of positive", "no": "too sure of negative", "not clear": "not clear"}[beyond(excess, 0)]
+    return {"yes": "probabilities too high on average", "no": "probabilities too low on average", "not clear": "not clear"}[beyond(excess, 0)]
 
 
 # For the page
 
 
 def group_rows(across: Across) -> list[tuple[str, dict[str, Estimate]]]:
-    """Rows of a figure: for each group the share called right, of positives and of negatives."""
+    """Rows of a figure: for each group the share called right, of positives (sensitivity) and of negatives (specificity)."""
     found = by_group(across)
     names = dict.fromkeys(zip(found["by"], found["group"], strict=True))
-    return [(f"{by}: {group}", {row.label: row.right for row in found[(found["by"] == by) & (found["group"] == group)].itertuples()}) for by, group in names]
+    shown = {"positive": "sensitivity", "negative": "specificity"}
+    return [(f"{by}: {group}", {shown[row.label]: row.right for row in found[(found["by"] == by) & (found["group"] == group)].itertuples()}) for by, group in names]
 
 
 def corruption_rows(lost: pd.DataFrame) -> list[tuple[str, dict[str, Estimate]]]:

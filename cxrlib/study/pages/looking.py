@@ -126,7 +126,7 @@ def contrasts(table: pd.DataFrame | None) -> dict[str, np.ndarray]:
 
 def differences(table: pd.DataFrame | None) -> dict[str, Estimate]:
     """:func:`contrasts` as estimates, by what they are in words; none without both classes."""
-    names = {"lungs": "heat in the lungs, positive less negative", "frame": "heat in the frame, negative less positive"}
+    names = {"lungs": "heat in the lungs, positive less negative", "frame": "heat in the outer eighth, negative less positive"}
     return {names[region]: two_way.analyse(values).estimate() for region, values in contrasts(table).items()}
 
 

@@ -22,6 +22,7 @@ from cxrlib.data.views import central_square
 from cxrlib.experiment.one_run import open_dataset
 from cxrlib.experiment.record import Record, load_model
 from cxrlib.experiment.sweep import run_all
+from cxrlib.metrics import two_way
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.model.network import normalise
 from cxrlib.study.figures.captions import badge
@@ -105,6 +106,11 @@ class Maps:
         return self.badge, self.dataset.folder.resolve().name
 
     @property
+    def patients(self) -> np.ndarray:
+        """The patient of each image, (N,)."""
+        return self.record.table()["patient_id"].to_numpy()
+
+    @property
     def right(self) -> np.ndarray:
         """Whether each image is called as it is labelled, (N,)."""
         return (self.probabilities > 0.5) == self.positive
@@ -151,16 +157,16 @@ class Maps:
     def preferences(self) -> dict[tuple[str, str], tuple[Estimate, int]]:
         """By region and true class: mean share of the heat over the region's share of the area, over images (one run), and how many were scored.
 
-        A place with fewer than two images has no interval and is left out.
+        Intervals are over patients. A place with fewer than two has none and is left out.
         """
         found = {}
         for name, masks in self.regions.items():
             area = masks.mean(axis=(1, 2))
             values = np.divide(explain.energy_inside(self.maps, masks), area, out=np.full(len(masks), np.nan), where=area > 0)
             for label in (False, True):
-                known = values[(self.positive == label) & np.isfinite(values)]
-                if len(known) > 1:
-                    found[name, CLASSES[label]] = mean_interval(known), len(known)
+                known = (self.positive == label) & np.isfinite(values)
+                if len(np.unique(self.patients[known])) > 1:
+                    found[name, CLASSES[label]] = over_patients(values[known], self.patients[known]), int(known.sum())
         return found
 
     @property
@@ -185,8 +191,13 @@ class Maps:
         for share in SHARES:
             changed = explain.randomise_from_top(self.network, share)
             values = explain.rank_correlation(self.maps[rows], explain.grad_cam(changed, self.inputs[rows], self.layer, called))
-            values = values[np.isfinite(values)]
-            yield mean_interval(values) if len(values) > 1 else Estimate(np.nan)
+            known = np.isfinite(values)
+            yield over_patients(values[known], self.patients[rows][known]) if known.sum() > 1 else Estimate(np.nan)
+
+
+def over_patients(values: np.ndarray, patients: np.ndarray) -> Estimate:
+    """Mean of the values of images with Student's interval over patients, whose images count together; no interval for one patient."""
+    return mean_interval(two_way.share(values[None], patients)[0])
 
 
 def regions(dataset: Dataset, size: int) -> dict[str, np.ndarray]:
@@ -218,7 +229,11 @@ def about(live: Maps | None, reason: str) -> tuple[str, str]:
 
 def told_of_maps(live: Maps) -> tuple[str, str, str]:
     """Finding, badge and name of the data of the figure of :meth:`Maps.grid`."""
-    outline = " The white outline is the true opacity, which the network never sees." if OPACITIES in live.regions else ""
+    outline = " The white outline is the true opacity, which the network never sees" if OPACITIES in live.regions else ""
+    if outline:
+        rows = live.examples()
+        negatives = live.regions[OPACITIES][rows][~live.positive[rows]].any()
+        outline += "; a negative image may have one too, of another disease." if negatives else "."
     return f"Heat per area on one scale for all images: where it is bright, the score of the called class comes from.{outline}", *live.source
 
 
@@ -250,4 +265,4 @@ def said_of_randomisation(correlations: list[Estimate]) -> str:
     if not np.isfinite(last):
         return "With all layers made random no map has any heat left to compare."
     interval = f" ({last.low:.2f} to {last.high:.2f})" if np.isfinite(last.low) else ""
-    return f"With all layers made random the maps correlate {last:.2f}{interval} with those of the trained network: they depend on what it learned as far as this is near zero."
+    return f"Of one network on these data, with all layers made random the maps correlate {last:.2f}{interval} with those of the trained network: they depend on what it learned as far as this is near zero."

@@ -11,6 +11,7 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.experiment.record import Record, read_table
 from cxrlib.metrics import proportions
+from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import pairs, paper, selection
 from cxrlib.study.figures import style
 from cxrlib.study.verdicts import NOT_RECORDED
@@ -72,10 +73,30 @@ def chosen(held_out: list[Record], threshold: float) -> str:
     lines = []
     for row in _rows(found):
         accuracies = f"{100 * row['its validation accuracy']:.1f} / {100 * row['its test accuracy']:.1f}"
-        on_test = [_setting(row["chosen on test"]), f"{100 * row['its test accuracy there']:.1f}", pairs.points(row["cost"])]
+        added = "nothing: the same setting" if row["chosen on test"] == row["chosen on validation"] else pairs.points(row["cost"])
+        on_test = [_setting(row["chosen on test"]), f"{100 * row['its test accuracy there']:.1f}", added]
         lines.append([style.named(row["init"]), f"{row['settings']}, {row['runs']}", _setting(row["chosen on validation"]), accuracies, *on_test])
     columns = ["start", "settings, runs", "chosen on validation", "its accuracy, validation / test (%)", "chosen on test", "its accuracy there (%)"]
     return markup.table([*columns, "what choosing on test adds (95 % interval)"], lines) if lines else NOT_RECORDED
+
+
+def both_tests(grid: list[Record], held_out: list[Record], threshold: float, fewest: int) -> str:
+    """What the two tests of choosing on the test set say together, in a sentence or two."""
+    split = selection.optimism(grid, threshold, fewest=fewest)
+    rows = list(_rows(selection.by_validation(held_out, ("resize", "crop", "schedule", "mixup"), threshold)))
+    if split is None or not rows:
+        return NOT_RECORDED
+    same = sum(row["chosen on test"] == row["chosen on validation"] for row in rows)
+    most = max(row["settings"] for row in rows)
+    return (
+        f"choosing among {split.cells} settings on half of the test images flatters by {_interval(split.gain)} points; choosing among {most} settings of one start "
+        f"on all of them takes the setting that validation takes too for {same} of {len(rows)} starts, and so adds nothing there. "
+        "The more settings and the fewer images, the more the choice is luck"
+    )
+
+
+def _interval(gain: Estimate) -> str:
+    return f"{100 * gain:.1f} ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
 
 
 def agreement(held_out: list[Record], threshold: float) -> str:
@@ -85,6 +106,11 @@ def agreement(held_out: list[Record], threshold: float) -> str:
         return NOT_RECORDED
     correlation = likeness.correlation
     return f"{correlation:.2f} ({correlation.low:.2f} to {correlation.high:.2f}) over {likeness.settings} settings; validation less test accuracy: {pairs.points(likeness.gap)}"
+
+
+def rate_used(grid: list[Record]) -> str:
+    """The learning rates of the runs of the grid, in words."""
+    return " and ".join(f"{rate:g}" for rate in sorted({record.config["base_lr"] for record in grid})) or NOT_RECORDED
 
 
 def rates(trials: Path, threshold: float) -> str:
@@ -128,7 +154,7 @@ def finding_settings(table: pd.DataFrame) -> str:
 def answer(found: dict[str, Any], grid: list[Record], threshold: float, fewest: int) -> str:
     """What the page answers, in two sentences of Markdown."""
     chosen = selection.optimism(grid, threshold, fewest=fewest)
-    said = NOT_RECORDED if chosen is None else f"the best of {chosen.cells} looks {100 * chosen.gain:.1f} points better than it is"
+    said = NOT_RECORDED if chosen is None else f"the best of {chosen.cells} looks {_interval(chosen.gain)} points better than it is"
     return (
         f"{markup.text(found['right_a'])} against {found['right_b']} of {found['right_n']} images, the paper's lead over the model before it: {markup.text(found['same_answer'].lower())}. "
         f"If a setting is chosen on half of the test patients and scored on the other half, {said}."

@@ -37,7 +37,7 @@ def finding_trade_off(values: Values) -> str:
     said = ", ".join(
         f"{100 * row['specificity']:.1f} % specificity and {100 * row['sensitivity']:.1f} % sensitivity from {style.named(init)}" for init, row in values.items()
     )
-    return f"The threshold 0.5 falls at another place of each curve: {said}." if values else NOTHING
+    return f"The threshold 50 % falls at another place of each curve: {said}." if values else NOTHING
 
 
 def at_equal_specificity(runs: ByInit, values: Values, resamples: int, threshold: float = 0.5) -> tuple[str, str]:
@@ -47,17 +47,20 @@ def at_equal_specificity(runs: ByInit, values: Values, resamples: int, threshold
     first, last = list(runs)[0], list(runs)[-1]
     lines, said, equal = [], "", equal_specificity(values)
     for specificity in (equal, STRICT):
-        matched = thresholds.at_specificity(runs, specificity, resamples)
+        matched = thresholds.at_specificity(runs, specificity, resamples, threshold)
         for row in matched.itertuples():
             half = values[row.init]
-            cut = f"{100 * specificity:.1f} %: {row.threshold:.2f} ({row.threshold.low:.2f} to {row.threshold.high:.2f})"
+            cut = f"{100 * specificity:.1f} %: {row.threshold.percent(0)} %"
             gain = "–" if row.gain is None else pairs.points(row.gain)
             lines.append([style.named(row.init), half["specificity"].percent(), half["sensitivity"].percent(), cut, row.sensitivity.percent(), gain])
         if specificity == equal:
             half = pairs.effect(sum(runs.values(), []), "init", last, first, threshold, positive=True)
-            gain = matched["gain"].iloc[-1]
-            said = f"Sensitivity from {style.named(last)} less that from {style.named(first)}, at 0.5: {pairs.points(half)}; at a specificity of {100 * specificity:.1f} %: {pairs.points(gain)}; {operating.threshold_answer(half, gain)}"
-    columns = ["start", "at threshold 0.5: specificity", "sensitivity", "at equal specificity: threshold (least to greatest)", "sensitivity"]
+            gain, more = matched["gain"].iloc[-1], matched["more"].iloc[-1]
+            said = (
+                f"Sensitivity from {style.named(last)} less that from {style.named(first)}, at 50 %: {pairs.points(half)}; at a specificity of {100 * specificity:.1f} %: "
+                f"{pairs.points(gain)}, which is {pairs.points(more)} more; {operating.threshold_answer(half, gain, more)}"
+            )
+    columns = ["start", "at threshold 50 %: specificity", "sensitivity", "at equal specificity: threshold (least to greatest)", "sensitivity"]
     return markup.table([*columns, "against the first (95 % interval)"], lines), said
 
 
@@ -145,7 +148,7 @@ def temperature_answer(changes: Sequence[Change]) -> str:
 def predictive_values(runs: ByInit, prevalences: Sequence[float], threshold: float = 0.5) -> str:
     """PPV and NPV by prevalence, as a Markdown table."""
     lines = [
-        [style.named(init), f"{100 * row.prevalence:g} %", row.PPV.percent(), row.NPV.percent(2)]
+        [style.named(init), f"{100 * row.prevalence:g} %", row.PPV.percent(), row.NPV.percent(2 if row.NPV.high > 0.995 else 1)]
         for init, members in runs.items()
         for row in thresholds.predictive_values(members, tuple(prevalences), threshold).itertuples()
     ]
@@ -167,7 +170,7 @@ def answer(runs: ByInit, values: Values, told: str) -> str:
     rare = thresholds.predictive_values(members, (0.01,)).iloc[0]
     row = values[init]
     return markup.text(
-        f"At a threshold of 0.5 the network from {style.named(init)} finds {100 * row['sensitivity']:.1f} % of the positive images and calls {100 * (1 - row['specificity']):.1f} % of the negative ones positive; "
-        f"where one person in a hundred is ill, {100 * rare.PPV:.0f} % of those it calls positive are. "
-        f"Does the order of the starts come from the threshold? {told.rpartition('; ')[2].capitalize() if '; ' in told else told}."
+        f"At a threshold of 50 % the network from {style.named(init)} finds {100 * row['sensitivity']:.1f} % of the positive images and calls {100 * (1 - row['specificity']):.1f} % of the negative ones positive; "
+        f"where one person in a hundred is ill, {100 * rare.PPV:.0f} % ({100 * rare.PPV.low:.0f} to {100 * rare.PPV.high:.0f}) of those it calls positive are. "
+        f"Does its gain in sensitivity over {style.named(next(iter(runs)))} come from the threshold? {told.rpartition('; ')[2].capitalize() if '; ' in told else told}."
     )

@@ -129,7 +129,8 @@ def calibration(runs: ByInit) -> tuple[dict[str, pd.DataFrame], str]:
         pooled = pd.concat([member.table() for member in members])
         errors[init] = classifier.calibration(pooled["label"], pooled["probability"], bins=5).expected_error
     bins = {init: operating.reliability(thresholds.scores(members)) for init, members in runs.items()}
-    return bins, f"Scores miss the observed share by a mean of {captions.each(errors)}."
+    said = ", ".join(f"{100 * errors[init]:.1f} points from {style.named(init)}" for init in style.in_order(errors))
+    return bins, f"Expected calibration error in 5 bins, the mean distance of a score from the observed share: {said}."
 
 
 def differences(runs: ByInit, threshold: float = 0.5) -> str:

@@ -71,7 +71,7 @@ class Compared:
         for name, values in self.scores.items():
             row = {"accuracy": values["accuracy"], "AUC": values["auc"]}
             printed = [one.accuracy for one in SYSTEMS[name].published if one.accuracy is not None]
-            found.append((SYSTEMS[name].title, row | ({"accuracy as published, other images": Estimate(max(printed) / 100)} if published and printed else {})))
+            found.append((_with_budget(name, self.planned), row | ({"accuracy as published, other images": Estimate(max(printed) / 100)} if published and printed else {})))
         return found
 
     def finding(self) -> str:
@@ -82,15 +82,19 @@ class Compared:
         ends = [f"{SYSTEMS[name].title}, {values['auc'].percent()} %" for name, values in (ranked[0], ranked[-1])]
         return f"Highest AUC: {ends[0]}; lowest: {ends[1]}."
 
+    @cached_property
+    def stuck(self) -> dict[str, list[int]]:
+        """Seeds of the runs that learned nothing, by system; a support vector machine, which is fitted to its optimum, has none."""
+        found = {
+            name: [record.config["seed"] for record in members if "penalty" not in record.history[-1] and record.history[-1]["train_loss"] > STUCK]
+            for name, members in self.runs.items()
+        }
+        return {name: seeds for name, seeds in found.items() if seeds}
+
     def budget(self) -> dict[str, str | int]:
         """What every network gets, and which runs learned nothing, for the text."""
         plan = self.planned
-        stuck = [
-            f"{SYSTEMS[name].title}, seed {record.config['seed']}"
-            for name, members in self.runs.items()
-            for record in members
-            if "penalty" not in record.history[-1] and record.history[-1]["train_loss"] > STUCK
-        ]
+        stuck = [f"{SYSTEMS[name].title}, seed {seed}" for name, seeds in self.stuck.items() for seed in seeds]
         budget = f"{plan.schedule[-1]} steps of {plan.batch_size} images, {plan.resize}/{plan.crop} pixels, {len(plan.seeds)} seeds"
         return {"steps": plan.schedule[-1], "budget": budget, "stuck": "; ".join(stuck) or "none"}
 
@@ -110,6 +114,23 @@ def _start(config: RunConfig) -> str:
     return "ImageNet" if config.init.startswith(("imagenet", "timm:")) else parts.named(config.init)
 
 
+def _seen(config: RunConfig) -> str:
+    """Pixels and steps of a system, in words."""
+    return f"{config.crop} px, {'no steps' if config.arch.startswith('svm:') else f'{config.schedule[-1]} steps'}"
+
+
+def _with_budget(name: str, planned: RelatedWork) -> str:
+    config = planned.runs_of(name)[0]
+    return f"{SYSTEMS[name].title.removesuffix(f', {config.crop} px')} ({_seen(config)})"
+
+
+def guesses() -> dict[str, str | float]:
+    """What a reader guesses with before anything is shown: least and greatest published accuracy (percent), weights of two networks."""
+    printed = [one.accuracy for system in SYSTEMS.values() for one in system.published if one.accuracy is not None]
+    weights = {name: count_parameters(create_model(SYSTEMS[name].arch, "random", SYSTEMS[name].image_channels)) for name in ("resnet34", REFERENCE)}
+    return {"published_least": min(printed), "published_greatest": max(printed)} | {f"weights_{name.split('-')[0]}": f"{count / 1e6:.1f}" for name, count in weights.items()}
+
+
 def _recipe(config: RunConfig) -> str:
     if config.arch.startswith("svm:"):
         return "–"
@@ -122,8 +143,8 @@ def results(compared: Compared) -> str:
     for name, values in compared.scores.items():
         first = compared.planned.runs_of(name)[0]
         seconds = np.mean([record.wall_seconds for record in compared.runs[name]])
-        lines.append([SYSTEMS[name].title, _start(first), _recipe(first), *(values[measure].percent() for measure in MEASURES), f"{seconds:.0f}"])
-    columns = ["system", "start", "mixup, rate", "accuracy, %", "sensitivity, %", "specificity, %", "AUC, %", "seconds"]
+        lines.append([SYSTEMS[name].title, _start(first), _seen(first), _recipe(first), *(values[measure].percent() for measure in MEASURES), f"{seconds:.0f}"])
+    columns = ["system", "start", "pixels, steps", "mixup, rate", "accuracy, %", "sensitivity, %", "specificity, %", "AUC, %", "seconds"]
     return markup.table(columns, lines) if lines else NOT_RECORDED
 
 
@@ -191,15 +212,19 @@ def answers(compared: Compared) -> dict[str, str]:
 
 def answer(compared: Compared) -> str:
     """What the page answers, in two sentences of Markdown."""
-    found = compared.against
+    found = {name: values for name, values in compared.against.items() if name not in compared.stuck}
     if not found:
         return NOT_RECORDED
-    better = [SYSTEMS[name].title for name in found if found[name]["AUC"].low > 0]
-    named = "; ".join(better)
-    worse = sum(found[name]["AUC"].high < 0 for name in found)
+    better, worse = ([SYSTEMS[name].title for name in found if clear(found[name]["AUC"])] for clear in (lambda value: value.low > 0, lambda value: value.high < 0))
     best = max(compared.scores, key=lambda name: compared.scores[name]["auc"])
+    left_out = f" Left out: {_listed([SYSTEMS[name].title for name in compared.stuck])}, of which a run learned nothing." if compared.stuck else ""
     return markup.text(
-        f"On {compared.shown.place} and by AUC, {len(better)} of {len(found)} other systems {'is' if len(better) == 1 else 'are'} better than the paper's approach in its small form"
-        f"{f' ({named})' if 0 < len(better) < 4 else ''} and {worse} {'is' if worse == 1 else 'are'} worse. "
-        f"The highest AUC has {SYSTEMS[best].title}, {100 * compared.scores[best]['auc']:.1f} %."
+        f"On {compared.shown.place} and by AUC, {len(better)} of {len(found)} other systems {'is' if len(better) == 1 else 'are'} better than the paper's approach in its small form, "
+        f"of {_seen(compared.planned.runs_of(REFERENCE)[0])}{f' ({_listed(better)})' if 0 < len(better) < 4 else ''}, and {len(worse)} {'is' if len(worse) == 1 else 'are'} worse"
+        f"{f' ({_listed(worse)})' if 0 < len(worse) < 4 else ''}. "
+        f"The highest AUC has {_with_budget(best, compared.planned)}, {100 * compared.scores[best]['auc']:.1f} %.{left_out}"
     )
+
+
+def _listed(names: list[str]) -> str:
+    return "; ".join(names)

@@ -6,6 +6,7 @@ a sentence, tables get Markdown; what cannot be asked of a data set is said in i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.experiment.record import Record
 from cxrlib.metrics import two_way
+from cxrlib.metrics.estimate import Estimate
 from cxrlib.study.figures.captions import panel
 from cxrlib.study.figures.shortcuts import Rows
 from cxrlib.study.pages import confounding, file_sizes, heat
@@ -40,7 +42,8 @@ QUESTIONS = {
     "lungs": "Do the lungs alone?",
     "left_out": "Is a source that was left out of training recognised less well?",
 }
-PARTS = {"centre": "central region", "frame": "frame"}
+PARTS = {"centre": "central region", "frame": "outer eighth"}
+"""Of the heat of Grad-CAM. The frame that networks are trained on is another region, half of the image."""
 
 
 def _told(both: Sequence[Evidence], found: Sequence[Any], say: Callable[[Any], str]) -> str:
@@ -50,11 +53,18 @@ def _told(both: Sequence[Evidence], found: Sequence[Any], say: Callable[[Any], s
 
 
 def sizes(both: Sequence[Evidence]) -> tuple[Panels, str]:
-    """The class from the size of a file: a dot for each data set."""
+    """The class from the size of a file: one panel with a dot for each data set."""
     guesses = [None if e.files is None else file_sizes.guess(e.files) for e in both]
-    panels: Panels = {e.title: e.missing if guess is None else [("width and height", {"decision tree": guess})] for e, guess in zip(both, guesses, strict=True)}
-    said = [f"{e.missing}." if guess is None else f"guessing from width and height is right for {guess.percent()} % (the mean of both classes)." for e, guess in zip(both, guesses, strict=True)]
+    known = [(e.title, {"decision tree": guess}) for e, guess in zip(both, guesses, strict=True) if guess is not None]
+    panels: Panels = {"width and height of the file": known or "; ".join(dict.fromkeys(e.missing for e in both))}
+    said = [f"{e.missing}." if guess is None else _guessed(guess) for e, guess in zip(both, guesses, strict=True)]
     return panels, " ".join(panel(e.title, one) for e, one in zip(both, said, strict=True))
+
+
+def _guessed(guess: Estimate) -> str:
+    if math.isnan(guess.low):
+        return f"the tree gives every image the same answer, which is right for {guess.percent()} % (the mean of both classes), by chance."
+    return f"guessing from width and height is right for {guess.percent()} % (the mean of both classes)."
 
 
 def sources(both: Sequence[Evidence]) -> tuple[Panels, str]:
@@ -117,7 +127,8 @@ def without_sources(both: Sequence[Evidence]) -> tuple[Panels, str]:
     }
 
     def say(rows: pd.DataFrame) -> str:
-        return " ".join(f"{row.source}, {row.measure}: {row.trained_with.percent()} % trained with it, {row.trained_without.percent()} % without." for row in rows.itertuples())
+        areas = [row for row in rows.itertuples() if row.measure.startswith("AUC")]
+        return f"AUC without the source less that with it: {'; '.join(f'{row.source} {points(row.change)}' for row in areas)}."
 
     return panels, _told(both, found, say)
 
@@ -195,7 +206,7 @@ def heat_tables(table: pd.DataFrame | None) -> str:
 def heat_sentences(table: pd.DataFrame | None) -> tuple[str, str]:
     """The differences that claim 9 is about, and what is left of the first among images that are called alike."""
     differences = heat.differences(table)
-    named = {"chest": "heat in the central region, positive less negative", "edges": "heat in the frame, negative less positive"}
+    named = {"chest": "heat in the central region, positive less negative", "edges": "heat in the outer eighth, negative less positive"}
     gaps = [f"{name}: {points(two_way.analyse(differences[key]).estimate())}" for key, name in named.items() if key in differences]
     alike = "" if table is None else ", and among those called ".join(f"{row.predicted} {points(row.difference)}" for row in heat.by_prediction(table).itertuples())
     return "; ".join(gaps) or NOT_RECORDED, f"Among images called {alike}" if alike else NOT_RECORDED

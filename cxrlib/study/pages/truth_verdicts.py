@@ -23,7 +23,7 @@ from cxrlib.study.verdicts import Verdict, judge, overall
 HEAT, SOURCE = 9, 10
 EVIDENCE = {HEAT: "Figure 8: four images", SOURCE: "no test set of another source"}
 NAMES = {
-    "lungs": "heat in the lungs, positive less negative", "frame": "heat in the frame, negative less positive", "within": "share of the lungs' heat less share of their area",
+    "lungs": "heat in the lungs, positive less negative", "frame": "heat in the outer eighth, negative less positive", "within": "share of the lungs' heat less share of their area",
     "fall": "AUC at home less elsewhere", "auc": "AUC in the balanced part",
 }  # fmt: skip
 """What is compared, by the measure of a part."""

@@ -70,7 +70,7 @@ def rungs(made: dict[str, list[dict]]) -> str:
             ]
         )
     header = ["", "classes", "images", "epochs", "steps", "pretrainings", "validation accuracy, %", "by chance, %"]
-    return markup.table([*header, "gain in the last fifth, points", "changed by float16, points", "minutes, one core"], rows)
+    return markup.table([*header, "gain in the last fifth, points", "changed by float16, points", "minutes on one core, all of them together"], rows)
 
 
 def trials(path: Path) -> str:
