@@ -17,6 +17,7 @@ from cxrlib.model import backbones
 from cxrlib.model import machine as classical
 from cxrlib.model.network import count_parameters, create_model
 from cxrlib.study import plan, systems
+from cxrlib.study.pages import related
 from cxrlib.study.parameters import Profile, RelatedWork
 from cxrlib.train import machine as fitting
 from cxrlib.train.finetune import train
@@ -222,3 +223,17 @@ def test_a_machine_has_no_map_to_explain(one_run, tmp_path):
     file = next((one_run["data"] / "test").glob("*.png"))
     with pytest.raises(ValueError, match="no feature map to explain"):
         list(predict.predict_files([file], record.key, config.store, tmp_path / "out.png"))
+
+
+def test_a_system_that_learned_nothing_is_no_rival(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    real = related.Compared.recorded(ROOT / "results" / "quarter.parquet", "quarter", 0.5)
+    said = related.answer(real)
+    count, others = (int(number) for number in re.search(r"(\d+) of (\d+) other systems", said).groups())
+    found = {name: values for name, values in real.against.items() if name not in real.stuck}
+    assert "vgg16" in real.stuck and others == len(found) and count == sum(values["AUC"].low > 0 for values in found.values())
+    assert all(systems.SYSTEMS[name].title in said.partition("Left out")[2] for name in real.stuck)
+    assert f"{real.planned.crop} px, {real.planned.schedule[-1]} steps" in said
+    assert ("LBP (56 px, no steps)", "LBP (224 px, no steps)") == tuple(name for name, _ in real.rows() if name.startswith("LBP ("))
+    guesses = related.guesses()
+    assert guesses["published_least"] == min(one.accuracy for system in systems.SYSTEMS.values() for one in system.published if one.accuracy)

@@ -138,6 +138,9 @@ def benefit(across: Across, test: str, threshold: float, training: str = APART) 
     """Net benefit per image at one threshold, of the network, of calling everybody positive, and the first less the second.
 
     Each is a mean over images of +1 for a true positive and -odds for a false one, so intervals are over patients and seeds.
+
+    Args:
+        threshold: at most 0.5, so that the odds are at most 1 and no value lies beyond 1.
     """
     images = across.scores(training, test)
     worth = np.where(images.labels == 1, 1.0, -threshold / (1 - threshold))

@@ -128,6 +128,13 @@ def test_calibration_and_net_benefit_are_what_they_are_by_hand(made):
     curve = failures.net_benefit(perfect, pages.COLLECTION, np.array([0.2, 0.5, 0.8]))
     assert curve["network"].tolist() == pytest.approx([70 / 120] * 3)  # all positives found, nobody called falsely
     assert curve["all"].tolist() == pytest.approx([70 / 120 - 50 / 120 * odds for odds in (0.25, 1, 4)])
+    assert set(failures.calibration(perfect)["test"]) == {pages.OWN, pages.COLLECTION, pages.BALANCED}, "positives only say nothing of calibration"
+    for threshold, place in ((0.2, 0), (0.5, 1)):
+        network, everybody, more = failures.benefit(perfect, pages.COLLECTION, threshold)
+        assert (network, everybody) == (pytest.approx(curve["network"][place]), pytest.approx(curve["all"][place])) and more == pytest.approx(network - everybody)
+        assert everybody.low < everybody < everybody.high and more.low > 0  # patients are a sample, so what everybody is worth varies too
+    said = failures.decided(perfect)
+    assert said.count("so the network is better") == 2 and "threshold of 50 %" in said
     assert perfect.row(APART, pages.OWN)["sensitivity"] == 1
 
 

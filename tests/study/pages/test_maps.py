@@ -48,6 +48,15 @@ def test_boxes_stand_for_lungs_where_there_are_no_outlines(folder):
     assert derived(parameters, index).masks is None and lung_masks(parameters) == folder / "masks" / "lungs"
 
 
+def test_images_of_a_patient_count_together():
+    values, patients = np.array([0.8, 1.4, 1.1, 0.9]), np.array(["a", "b", "c", "d"])
+    once = maps.over_patients(values, patients)
+    thrice = maps.over_patients(np.repeat(values, 3), np.repeat(patients, 3))
+    assert once == thrice == pytest.approx(values.mean()) and (once.low, once.high) == pytest.approx((thrice.low, thrice.high))
+    assert once.high > once + 0.4, "not cut off at 1, as a share would be"
+    assert np.isnan(maps.over_patients(values, np.repeat("a", 4)).low)
+
+
 def test_only_regions_with_both_classes_are_drawn_and_no_nan_is_said():
     one = Estimate(1.2, 1.0, 1.4)
     found = {("edge", "negative"): (one, 3), ("edge", "positive"): (one, 2), ("lungs", "positive"): (one, 2)}
