@@ -140,7 +140,9 @@ def headline(across: Across | None) -> str:
         loses = {"yes": "it loses", "no": "it loses nothing:", "not clear": "whether it loses anything is not clear:"}[beyond(balanced, 0)]
         said.append(f"On the {len(across.scores(APART, BALANCED).files)} images there whose source tells nothing {loses} {points(balanced)}")
     if inside is not None:
-        better = inside["AUC"].low > away["AUC"]
-        reason = "so it is not the question there that is hard" if better else "so a part of that fall may be a harder question: the negatives there are mostly other pneumonias"
+        better = beyond(across.inside_gain(COLLECTION), 0) == "yes"
+        reason = "so it is not the question there that is hard" if better else (
+            "no clear gain. So these data cannot separate a source that was learned from a harder question: the negatives there are mostly other pneumonias"
+        )
         said.append(f"Networks trained inside that collection reach {inside['AUC'].percent()} %, {reason}")
     return ". ".join(said) + "."

@@ -28,7 +28,7 @@ from cxrlib.study.truth import APART, HOSPITAL, SAME
 
 FOLDS = 5
 OWN = APART
-NAMES = {OWN: "own test set", SAME: "another collection", HOSPITAL: "one hospital"}
+NAMES = {OWN: "own test set", SAME: "Cohen's collection", HOSPITAL: "Hannover"}
 CLASS, SET = "class_probe", "set_probe"
 TYPES = dict.fromkeys(("set", "split", "file", "patient_id", "label", "source"), "str") | dict.fromkeys(("x", "y", CLASS, SET), "float64")
 
