@@ -147,6 +147,8 @@ def test_a_straight_line_has_no_bend():
 def test_a_million_images_on_paper_are_in_proportion():
     measured = tables.read(RESULT)
     one, two = (tables.on_paper(measured, count).set_index("what")["how much"] for count in (1_000_000, 2_000_000))
+    head = tables.paper_table(measured, [1_654, 1_000_000]).splitlines()[0]
+    assert head.index("1,654") < head.index("1,000,000"), "the page calls the data of its copy the first column"
     assert one["cache on disk"] == "262 GB"
     assert two["cache on disk"] == "524 GB"
 
