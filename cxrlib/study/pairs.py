@@ -167,10 +167,16 @@ def pretrainings(*arms: list[Record]) -> list[Hashable]:
 
 
 def points(difference: Estimate) -> str:
-    """A difference of proportions as percentage points with its interval, such as '+3.1 points (0.8 to 5.2)'."""
+    """A difference of proportions as percentage points with its interval, such as '+3.1 points (+0.8 to +5.2)'."""
     if np.isnan(difference.low):
-        return f"{100 * difference:+.1f} points (no interval)"
-    return f"{100 * difference:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+        return f"{_signed(difference)} points (no interval)"
+    return f"{_signed(difference)} points ({_signed(difference.low)} to {_signed(difference.high)})"
+
+
+def _signed(share: float) -> str:
+    """In points with a sign and one decimal; two where one would leave a zero that has a sign but no side."""
+    short = f"{100 * share:+.1f}"
+    return f"{100 * share:+.2f}" if share and float(short) == 0 else short
 
 
 def ordered_inits(records: list[Record], wanted: Iterable[str]) -> list[str]:

@@ -34,7 +34,7 @@ def test_the_numbers_are_those_of_the_records(known, monkeypatch):
     monkeypatch.chdir(ROOT)
     last = confounding.curve(classroom.recorded(1.0)).set_index("measure").loc["accuracy"]
     assert known["own"] == f"{100 * last['own']:.0f}" and known["lost"].startswith(f"{100 * (last['own'] - last['unconfounded']):.1f} (")
-    assert f"| file size only | {file_sizes.guess(file_sizes.read(ROOT / 'results/files.parquet')).percent()} %" in known["strip_rows"]
+    assert f"| width and height of the file | {file_sizes.guess(file_sizes.read(ROOT / 'results/files.parquet')).percent()} %" in known["strip_rows"]
     assert known["log2"] == "0.69" and known["images_shown"] == "640,000" and known["clinic"] == "8"
 
 
