@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 from common import ROOT, script
