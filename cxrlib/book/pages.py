@@ -124,7 +124,7 @@ def _describe_copy(app: Sphinx) -> None:
         LOGGER.warning("book/executed mixes %s; run `make book` again", sorted(map(str, copies)))
     second = sorted({str(about["external"]) for about in notebooks if "external" in about})
     beside = "".join(f" with the external test set {html_text(name)}" for name in second)
-    where = "".join(f" This copy shows {html_text(data)}{beside}, profile “{html_text(profile)}”." for profile, data in list(copies)[:1] if profile)
+    where = "".join(f" What this copy computed itself is on {html_text(data)}{beside}, profile “{html_text(profile)}”; results on recorded X-rays say so." for profile, data in list(copies)[:1] if profile)
     where += "".join(f" Of its data, {html_text(sentence)}." for sentence in sorted({str(about["left_out"]) for about in notebooks if about.get("left_out")})[:1])
     where += "".join(f" {html_text(sentence)}." for sentence in sorted({str(about["lacking"]) for about in notebooks if about.get("lacking")})[:1])
     disclaimer = DISCLAIMER.replace("Not for diagnosis", "<strong>Not for diagnosis</strong>")

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrlib import DISCLAIMER
+from cxrlib.model.segmentation import SHIPPED
+from cxrlib.study.pages import lungs
 from cxrlib.weights.registry import registry
-from cxrlib.weights.source import WEIGHTS_FOLDER, WeightsError
+from cxrlib.weights.source import WEIGHTS_FOLDER, WeightsError, stated_digest
 
 USE = "a start for fine-tuning in this book's studies, and in teaching"
 NOT_FOR = f"diagnosis, screening or any decision about a patient; it has seen no X-ray. {DISCLAIMER}"
+LUNGS = Path("results/lungs.parquet")
 LIMITS = "half a million weights, one grey channel, pretrained for minutes on small pictures: far from the BiT networks of the paper"
 
 
@@ -33,6 +36,30 @@ def cards(folder: Path = WEIGHTS_FOLDER) -> list[Card]:
         WeightsError: if the record beside a file is missing or lacks a number.
     """
     return [_card(path) for path in sorted(Path(folder).glob("*.safetensors"))]
+
+
+def lungs_card(table: Path = LUNGS) -> Card:
+    """The card of the network that finds lungs, from the table of its trial on unseen patients.
+
+    Raises:
+        WeightsError: if the table is missing.
+    """
+    found = lungs.read(table)
+    if found is None:
+        raise WeightsError(f"{table} is missing; restore it with git checkout")
+    about = found.attrs["about"]
+    rows = (
+        ("What it is", f"a small U-Net, one grey channel, {about['size']} pixels, from random weights; says for each pixel whether it belongs to a lung"),
+        ("Training data", f"{int(found['dice'].notna().sum())} masks of lungs and boxes around lungs on {int(found['dice'].isna().sum())} more X-rays, drawn by radiologists, all of one collection of COVID-19 and other pneumonias"),
+        ("Training", f"{about['steps']:,} steps; tried in {about['folds']} folds of patients, then trained on all of them"),
+        ("How good", lungs.answer(found)),
+        ("For", "telling the lungs from the rest of a picture in this book's studies, and teaching"),
+        ("Not for", f"diagnosis, measuring a lung, or any decision about a patient. {DISCLAIMER}"),
+        ("Limits", "tried on X-rays of that one collection; how it does on others is not known"),
+        ("Licence", "non-commercial research and education, as the X-rays have terms of their own"),
+        ("SHA-256", str(stated_digest(SHIPPED))),
+    )
+    return Card("lungs", rows)
 
 
 def _card(path: Path) -> Card:

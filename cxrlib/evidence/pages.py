@@ -21,7 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from cxrlib.book.verdict_tables import Cell, table
 from cxrlib.evidence import checklists
-from cxrlib.evidence.cards import cards
+from cxrlib.evidence.cards import LUNGS, cards, lungs_card
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -76,7 +76,7 @@ class CardsDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         found: list[nodes.Node] = []
-        for card in cards():
+        for card in [*cards(), lungs_card(Path(self.env.srcdir).parent / LUNGS)]:
             rows: list[list[Cell]] = [[nodes.literal("", card.name), ""], *([nodes.strong("", heading), text] for heading, text in card.rows)]
             found.append(table(rows, ["cxr-card"]))
         return found

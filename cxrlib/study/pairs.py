@@ -172,10 +172,16 @@ def points(difference: Estimate) -> str:
     An interval over half of all differences, or more, says nothing and gives way to :data:`cxrlib.metrics.estimate.TOO_FEW`.
     """
     if np.isnan(difference.low):
-        return f"{100 * difference:+.1f} points (no interval)"
+        return f"{_signed(difference)} points (no interval)"
     if difference.high - difference.low >= 1:
-        return f"{100 * difference:+.1f} points ({TOO_FEW})"
-    return f"{100 * difference:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+        return f"{_signed(difference)} points ({TOO_FEW})"
+    return f"{_signed(difference)} points ({_signed(difference.low)} to {_signed(difference.high)})"
+
+
+def _signed(share: float) -> str:
+    """In points with a sign and one decimal; two where one would leave a zero that has a sign but no side."""
+    short = f"{100 * share:+.1f}"
+    return f"{100 * share:+.2f}" if share and float(short) == 0 else short
 
 
 def ordered_inits(records: list[Record], wanted: Iterable[str]) -> list[str]:

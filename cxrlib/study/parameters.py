@@ -69,6 +69,8 @@ class RealXrays(_Recorded):
     files: Path = Field(Path("results/files.parquet"), description="sources and sizes of the files of those X-rays")
     cam: Path = Field(Path("results/grad_cam.parquet"), description="where Grad-CAM looks, image by image")
     lite: Path = Field(Path("results/quarter-lite.parquet"), description="table of records of a network with real ImageNet weights")
+    upstream: Path = Field(Path("results/upstream.parquet"), description="table of records of the upstream study")
+    across: Path = Field(Path("results/across.parquet"), description="table of records of trainings across collections")
 
 
 class OperatingPoints(_Recorded):

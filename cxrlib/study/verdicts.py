@@ -79,8 +79,14 @@ class Judged:
         if self.compared.settled:
             return f"specificity {self.interval.percent()} %"
         level = self.compared.measured.bounded
-        shown = f"{self.interval.percent()} %" if level else points(self.interval)
-        return shown if self.interval.p_value is None or math.isnan(self.interval.p_value) else f"{shown}, p {p_text(self.interval.p_value)}"
+        # One digit more where the interval would seem to end at the edge that it is compared with.
+        edges = [edge for edge in (self.part.low, self.part.high) if math.isfinite(edge)]
+        close = any(round(100 * end, 1) == round(100 * edge, 1) for end in (self.interval.low, self.interval.high) for edge in edges)
+        shown = f"{self.interval.percent(2 if close else 1)} %" if level else points(self.interval)
+        if self.interval.p_value is None or math.isnan(self.interval.p_value):
+            return shown
+        tested = " of lying beyond the margins" if len(edges) == 2 else ""
+        return f"{shown}, p{tested} {p_text(self.interval.p_value)}"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 from common import ROOT, script
@@ -124,6 +125,14 @@ def test_every_shipped_weight_has_a_card_from_its_record():
     assert "non-commercial" in found["photo-s-0"]["Licence"] and found["fractal-s"]["Licence"] == "MIT"
 
 
+def test_the_network_that_finds_lungs_has_a_card_from_its_trial(tmp_path):
+    rows = dict(cards.lungs_card(ROOT / cards.LUNGS).rows)
+    assert rows["SHA-256"] == file_digest(ROOT / "cxrlib" / "model" / "lungs.safetensors") and "non-commercial" in rows["Licence"]
+    assert "98 images of 72 patients" in rows["How good"] and "98 masks" in rows["Training data"] and "Not for diagnosis" in rows["Not for"]
+    with pytest.raises(WeightsError, match="git checkout"):
+        cards.lungs_card(tmp_path / "lungs.parquet")
+
+
 def test_a_weight_without_its_record_has_no_card(tmp_path):
     (tmp_path / "photo-s-0.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError, match="git checkout"):
@@ -139,9 +148,9 @@ def test_every_licence_that_is_named_is_there_and_no_other():
     assert named == {path.stem for path in (ROOT / "LICENSES").glob("*.txt")}
     assert (ROOT / "LICENSES" / "MIT.txt").read_text() == (ROOT / "LICENSE").read_text()
     assert content["annotations"][0]["path"] == "**"  # no file is without one
-    last = content["annotations"][-1]
-    shipped = {path.name for path in WEIGHTS_FOLDER.glob("photo-*")}
-    assert last["precedence"] == "override" and all(f"cxrlib/weights/{name}".startswith(last["path"].rstrip("*")) for name in shipped)
+    own = {each["path"]: each for each in content["annotations"][1:]}
+    for path, folder in (("cxrlib/weights/photo-*", WEIGHTS_FOLDER), ("cxrlib/model/lungs.*", ROOT / "cxrlib" / "model")):
+        assert own[path]["precedence"] == "override" and list(folder.glob(Path(path).name)), path
 
 
 # Environment

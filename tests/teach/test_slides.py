@@ -8,7 +8,7 @@ from common import ROOT
 from cxrlib.book import quizzes
 from cxrlib.book.notebooks import BookError
 from cxrlib.book.offline import external_requests
-from cxrlib.teach import slides
+from cxrlib.teach import slide_figures, slides
 
 SLIDES = (ROOT / "teaching" / "slides.md").read_text(encoding="utf-8")
 
@@ -17,7 +17,7 @@ SLIDES = (ROOT / "teaching" / "slides.md").read_text(encoding="utf-8")
 def known():
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        return slides.numbers()
+        return slide_figures.numbers()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_the_numbers_are_those_of_the_records(known, monkeypatch):
     monkeypatch.chdir(ROOT)
     last = confounding.curve(classroom.recorded(1.0)).set_index("measure").loc["accuracy"]
     assert known["own"] == f"{100 * last['own']:.0f}" and known["lost"].startswith(f"{100 * (last['own'] - last['unconfounded']):.1f} (")
-    assert f"| file size only | {file_sizes.guess(file_sizes.read(ROOT / 'results/files.parquet')).percent()} %" in known["strip_rows"]
+    assert f"| width and height of the file | {file_sizes.guess(file_sizes.read(ROOT / 'results/files.parquet')).percent()} %" in known["strip_rows"]
     assert known["log2"] == "0.69" and known["images_shown"] == "640,000" and known["clinic"] == "8"
 
 
@@ -90,4 +90,4 @@ def test_the_sheet_has_boxes_and_no_answers_and_the_key_has_both(written):
 
 def test_a_figure_is_the_same_twice(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert slides.figure("seeds") == slides.figure("seeds")
+    assert slide_figures.figure("seeds") == slide_figures.figure("seeds")

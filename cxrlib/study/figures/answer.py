@@ -93,9 +93,9 @@ def answer(rows: Sequence[Verdict], strip: Mapping[str, Estimate], title: str) -
         below.annotate(label, (-0.31, middle), **at)
         place -= height
     below.axvline(0, color=SOFT, linewidth=1)
-    below.plot([], [], marker="D", markerfacecolor="none", color=INK, linestyle="none", label="the paper, where it prints a value")
+    below.plot([], [], marker="D", markerfacecolor="none", color=INK, linestyle="none", label="the paper, on its own test set, where it prints a value")
     below.plot([], [], marker="o", color=SOFT, label="here, with the interval that decides the word")
-    below.set(ylim=(place, 0), xlabel="points on the claim's side of zero (for a level: of what it should be)")
+    below.set(ylim=(place, 0), xlabel="points by which the claim is met (right of zero) or missed (left)")
     below.set_yticks([])
     below.grid(visible=False, axis="y")
     below.spines["left"].set_visible(False)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cxrlib import markup
+from cxrlib.config import RunConfig
 from cxrlib.data.dataset import Dataset
 from cxrlib.experiment.record import Record
 from cxrlib.model.network import count_parameters, create_model
@@ -25,6 +26,11 @@ from cxrlib.weights.registry import registry
 REPLIES = {HOLDS: "yes", CONTRADICTED: "no", NOT_SEEN: "not seen", MIXED: "in part", NOT_RECORDED: NOT_RECORDED, CANNOT: CANNOT}
 """A word as a reply to a question."""
 PAPERS_NETWORK = "resnetv2_50x1_bit"
+DIFFERENCES = (
+    "size of the images, px", "training steps", "images a step", "passes through the training set", "learning rate", "weights of the network", "training images", "test images",
+    "largest upstream set", "runs of a setting",
+)  # fmt: skip
+"""Rows of the table of what differs from the paper."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def reply(rows: Iterable[Verdict], asked: Asked) -> str:
     values = [100 * float(one.interval) for one in found if one.interval is not None]
     if not values:
         return f"{asked.said}: {NOT_RECORDED}"
-    points = f"{values[0]:+.1f}" if len(values) == 1 else f"between {min(values):+.1f} and {max(values):+.1f}"
+    points = f"{values[0]:+.1f}" if len(values) == 1 else f"single comparisons from {min(values):+.1f} to {max(values):+.1f}"
     return f"{asked.said}: {REPLIES[verdicts.overall(one.word for one in found)]}, {points} points"
 
 
@@ -147,20 +153,20 @@ def differs(real: Sequence[Record], live: Sequence[Record] = (), shown: Shown | 
     crops = [crop for _, crop in paper.FIGURE_4.resolutions] if grid else [paper.CHOSEN_RESOLUTION[1]]
     steps = [schedule[-1] for schedule in paper.FIGURE_4.schedules] if grid else [paper.CHOSEN_SCHEDULE[-1]]
     trained = sum(paper.training_images(label) for label in ("positive", "negative"))
-    largest = paper.INITIALISATIONS["bit-m"]
+    largest, theirs = paper.INITIALISATIONS["bit-m"], RunConfig()
     papers = [
-        _range(crops), _range(steps), _millions(_weights(PAPERS_NETWORK, 3)), f"{trained:,}", f"{2 * paper.TEST_IMAGES_PER_CLASS}", f"{largest.images:,} photographs", "1",
+        _range(crops), _range(steps), f"{theirs.batch_size}", _range(count * theirs.batch_size / trained for count in steps), f"{theirs.base_lr:g}", _millions(_weights(PAPERS_NETWORK, 3)),
+        f"{trained:,}", f"{2 * paper.TEST_IMAGES_PER_CLASS}", f"{largest.images:,} photographs", "1",
     ]  # fmt: skip
-    names = ["size of the images, px", "training steps", "weights of the network", "training images", "test images", "largest upstream set", "runs of a setting"]
     columns, heads = [papers, _numbers(real)], ["", "the paper", "real X-rays, recorded"]
     if shown is not None:
         columns, heads = [*columns, _numbers(live)], [*heads, f"{shown.kind}, this copy"]
-    return markup.table(heads, zip(names, *columns, strict=True))
+    return markup.table(heads, zip(DIFFERENCES, *columns, strict=True))
 
 
 def _numbers(records: Sequence[Record]) -> list[str]:
     if not records:
-        return [NOT_RECORDED] * 7
+        return [NOT_RECORDED] * len(DIFFERENCES)
     networks = {(record.config["arch"], record.config["image_channels"]) for record in records}
     known = registry()
     seen = [known[name] for record in records if (name := upstream(record.initialisation["name"])) in known and known[name].images]
@@ -168,6 +174,9 @@ def _numbers(records: Sequence[Record]) -> list[str]:
     return [
         _range(record.config["crop"] for record in records),
         _range(record.config["schedule"][-1] for record in records),
+        _range(record.config["batch_size"] for record in records),
+        _range(record.config["schedule"][-1] * record.config["batch_size"] / sum(record.data["training_images"].values()) for record in records),
+        ", ".join(f"{rate:g}" for rate in sorted({record.config["base_lr"] for record in records})),
         ", ".join(_millions(_weights(*network)) for network in sorted(networks)),
         f"{max(sum(record.data['training_images'].values()) for record in records):,}",
         f"{max(len(record.table()) for record in records):,}",
@@ -176,9 +185,10 @@ def _numbers(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _range(values: Iterable[int]) -> str:
-    found = sorted(set(values))
-    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+def _range(values: Iterable[float]) -> str:
+    """The least and the greatest; of values below 10 with one decimal, such as passes through a training set."""
+    shown = [f"{value:,.1f}".removesuffix(".0") if value < 10 else f"{value:,.0f}" for value in sorted(set(values))]
+    return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
 
 
 def _weights(arch: str, channels: int) -> int:

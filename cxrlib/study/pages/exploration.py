@@ -75,14 +75,20 @@ def shapes(files: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def finding_shapes(table: pd.DataFrame) -> str:
-    """How many sizes there are, and how many of them occur in both classes."""
+    """How many sizes there are, how many of them occur in both classes, and how many files of each class have the commonest one."""
     if table.empty:
         return NOTHING
     of = [set(zip(part["width"], part["height"], strict=True)) for _, part in table.groupby("class")]
     every, shared = len(set.union(*of)), len(set.intersection(*of))
     if every == 1:
         return "Every file has the same size, so the size tells nothing."
-    return f"There are {every:,} sizes of file, and {shared:,} of them {'occurs' if shared == 1 else 'occur'} in both classes."
+    commonest = table.groupby(["width", "height"])["images"].sum().idxmax()
+    at = table[(table["width"] == commonest[0]) & (table["height"] == commonest[1])].set_index("class")["images"]
+    of_class = "; ".join(f"{at.get(name, 0):,} of {count:,} {name}" for name, count in table.groupby("class")["images"].sum().items())
+    return (
+        f"There are {every:,} sizes of file, and {shared:,} of them {'occurs' if shared == 1 else 'occur'} in both classes. "
+        f"The commonest is {commonest[0]} × {commonest[1]} pixels: {of_class} images have it."
+    )
 
 
 def guesses(files: pd.DataFrame | None) -> dict[str, Estimate] | None:

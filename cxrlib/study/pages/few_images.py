@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from cxrlib import markup
 from cxrlib.experiment.record import Record
+from cxrlib.metrics import two_way
+from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import pairs, paper
 from cxrlib.study.figures import captions, style
 from cxrlib.study.pages.chapter import Asked
+from cxrlib.study.pairs import points
 from cxrlib.study.verdicts import NOT_RECORDED
 
 FULL = "full set"
@@ -63,15 +67,34 @@ def gains(records: list[Record], inits: list[str], of: Iterable[int]) -> str:
     return markup.table(["images per class", *(f"{style.named(init)} against {style.named(inits[0])}" for init in inits[1:])], lines)
 
 
-def fewest_and_most(table: pd.DataFrame) -> str:
-    """The answer's second sentence: what the most upstream data gain over none with the fewest images and with all of them."""
+def fewest_and_most(table: pd.DataFrame, records: list[Record]) -> str:
+    """The answer to the title: what the most upstream data gain over none with the fewest images and with all of them, and whether the one is more."""
     few = table["images_per_class"].dropna() if len(table) else []
     if not len(few):
         return "Nothing is recorded with few images yet."
     names = style.in_order(table["init"])
     least, most = names[0], names[-1]
-    gains = []
-    for part in (table[table["images_per_class"] == min(few)], table[table["images_per_class"].isna()]):
-        values = dict(zip(part["init"], part["accuracy"], strict=True))
-        gains.append(f"{100 * (float(values[most]) - float(values[least])):+.1f}" if {least, most} <= set(values) else NOT_RECORDED)
-    return f"From {style.named(most)} instead of {style.named(least)} it is {gains[0]} points with {min(few):g} images per class and {gains[1]} with all of them."
+    gains = {size: gained(records, most, least, size) for size in (int(min(few)), None)}
+    if least == most or None in gains.values():
+        return f"What {style.named(most)} gain with few images and with all is {NOT_RECORDED}."
+    more = {seed: gains[int(min(few))][seed] - gain for seed, gain in gains[None].items() if seed in gains[int(min(few))]}
+    def estimated(found: dict[int, np.ndarray]) -> Estimate:
+        nested = pairs.pretrainings(sorted((r for r in records if r.config["seed"] in found), key=lambda r: r.config["seed"]))
+        return two_way.analyse(np.stack(list(found.values())), nested).estimate()
+
+    estimate, said = estimated(more), [points(estimated(found)) for found in (*gains.values(), more)]
+    word = "more" if estimate.low > 0 else "less" if estimate.high < 0 else "not told from the same"
+    return (
+        f"From {style.named(most)} instead of {style.named(least)} it is {said[0]} with {min(few):g} images per class and {said[1]} with all of them. "
+        f"With few labels that is {word}: {said[2]} between the two gains, plain intervals."
+    )
+
+
+def gained(records: list[Record], most: str, least: str, size: int | None) -> dict[int, np.ndarray] | None:
+    """By seed, the contributions (patients) to the accuracy from one start less that from another; None if no seed has both."""
+    runs = {init: {r.config["seed"]: r for r in records if r.config["images_per_class"] == size and pairs.setting(r)["init"] == init} for init in (most, least)}
+    found = {}
+    for seed in sorted(set(runs[most]) & set(runs[least])):
+        (a, patients), (b, _) = (pairs.correctness([runs[init][seed]]) for init in (most, least))
+        found[seed] = two_way.share(a.astype(float) - b, patients)[0]
+    return found or None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cxrlib import markup
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.study import selection, thresholds, verdicts
-from cxrlib.study.committed import PERFORMANCE, Recorded
+from cxrlib.study import pairs, selection, thresholds, verdicts
+from cxrlib.study.committed import PERFORMANCE, SENSITIVITY, Design, Recorded
 from cxrlib.study.pages import file_sizes
 from cxrlib.study.parameters import Profile, RelatedWork
 from cxrlib.study.verdicts import NOT_RECORDED, Verdict
@@ -64,8 +64,21 @@ def plain_lines(rows: Sequence[Verdict]) -> list[str]:
         one = answers[place]
         value, low, high = (100 * share for share in (one.interval, one.interval.low, one.interval.high))
         between = one.compared.name.removeprefix(f"{said.lower()} ")  # 'Mixup (against none)'
-        lines.append(f"{said} ({between}): {value:+.1f} points of test accuracy, between {low:+.1f} and {high:+.1f}; {one.word}.")
+        where = "at the setting of Table 1" if one.part.runs == "setting" else "over the whole grid"
+        lines.append(f"{said} ({between}), {where}: {value:+.1f} points of test accuracy, between {low:+.1f} and {high:+.1f}; {one.word}.")
     return lines
+
+
+def longest(runs: Recorded, design: Design) -> str:
+    """What pretraining gives after the longest schedule, as a sentence: the first upstream set against random weights, largest images, the paper's mixup."""
+    kept = [
+        record for record in runs.of(SENSITIVITY)
+        if (found := pairs.setting(record))["schedule"] == design.schedules[-1] and found["resolution"] == design.resolutions[-1] and found["mixup"] == design.mixup
+    ]  # fmt: skip
+    if len(design.inits) < 2 or not {*design.inits[:2]} <= {pairs.setting(record)["init"] for record in kept}:
+        return f"After the longest schedule: {NOT_RECORDED}."
+    gain = pairs.effect(kept, "init", design.inits[1], design.inits[0])
+    return f"After {design.schedules[-1][-1]:,} steps in place of {design.schedule[-1]:,} the gain is {pairs.points(gain)}, a plain interval over fewer seeds."
 
 
 def keyed_lines(rows: Sequence[Verdict]) -> dict[str, str]:

@@ -92,8 +92,14 @@ def finding_heat(rows: list[tuple[str, Mapping[str, Estimate]]]) -> str:
 
 def called_alike(table: pd.DataFrame | None) -> str:
     """Heat in the central region, truly positive less truly negative, among images that were called alike."""
-    rows = [] if table is None else heat.by_prediction(table).itertuples()
-    return "; ".join(f"among images called {row.predicted} {pairs.points(row.difference)}" for row in rows) or NOT_RECORDED
+    if table is None:
+        return NOT_RECORDED
+    seen = table.groupby(["predicted", "label"])["file"].nunique()
+    said = []
+    for number, row in enumerate(heat.by_prediction(table).itertuples()):
+        images = [seen.get((number, label), 0) for label in (1, 0)]
+        said.append(f"among images called {row.predicted} {pairs.points(row.difference)}, from {images[0]} truly positive and {images[1]} truly negative images")
+    return "; ".join(said) or NOT_RECORDED
 
 
 def evidence(rows: Iterable[Verdict]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -74,3 +75,18 @@ def gains(records: list[Record], inits: list[str]) -> str:
         for init in inits[1:] if {init, inits[0]} <= have
     ]  # fmt: skip
     return markup.table(["comparison", "difference in test accuracy (95 % interval)"], lines) if lines else NOT_RECORDED
+
+
+def steps(records: list[Record], design: Design) -> str:
+    """Each step of resolution and schedule in accuracy and in AUC, over all cells that differ in nothing else, as a Markdown table with plain intervals."""
+    lines = []
+    for axis, name, unit in (("resolution", 1, "px"), ("schedule", -1, "steps")):
+        values = getattr(design, f"{axis}s")
+        for less, more in pairwise(values):
+            arms = [pairs.by_setting((record for record in records if pairs.setting(record)[axis] == value), axis) for value in (more, less)]
+            shared = [key for key in arms[0] if key in arms[1]]
+            if shared:
+                first, second = ([arm[key] for key in shared] for arm in arms)
+                both = [pairs.points(pairs.compare(first, second).estimate()), pairs.points(pairs.auc_difference(first, second))]
+                lines.append([f"{more[name]:,} {unit} against {less[name]:,}", *both])
+    return markup.table(["step", "accuracy (95 % interval)", "AUC (95 % interval)"], lines) if lines else NOT_RECORDED

@@ -63,7 +63,7 @@ def test_a_reply_to_several_comparisons_names_both_ends_and_the_word_of_all(rows
     found = [one for row in rows if row.number == 1 for one in row.parts if not one.part.ours]
     numbers = [100 * one.interval for one in found]
     assert {one.word for one in found} == {"holds", "not seen"}
-    assert chapter.reply(rows, Asked("it", 1)) == f"it: in part, between {min(numbers):+.1f} and {max(numbers):+.1f} points"
+    assert chapter.reply(rows, Asked("it", 1)) == f"it: in part, single comparisons from {min(numbers):+.1f} to {max(numbers):+.1f} points"
     assert chapter.reply(rows, Asked("it", 1, part=7)) == f"it: {verdicts.NOT_RECORDED}"
 
 
@@ -134,7 +134,7 @@ def test_few_images_compare_the_fewest_with_all(real):
     records = [r for r in real.runs.of(committed.DATA_SIZE) if r.config["seed"] < 2]
     table = few_images.sizes(records)
     few, full = table[table["images_per_class"] == 32].set_index("init")["accuracy"], table[table["images_per_class"].isna()].set_index("init")["accuracy"]
-    said = few_images.fewest_and_most(table)
+    said = few_images.fewest_and_most(table, records)
     for part in (few, full):
         assert f"{100 * (float(part['fractal-m']) - float(part['random'])):+.1f}" in said
     assert len(few_images.accuracies(table).splitlines()) == 2 + len(set(table["images_per_class"].fillna(0)))
@@ -176,7 +176,7 @@ def test_what_is_guessed_without_a_picture_is_a_warning_only_beyond_chance():
     assert "not" not in warned.partition("chance")[0] and "Neither is told from chance" in exploration.answer({"the source": unsure, "width and height": unsure}, PHANTOM)
     assert exploration.answer(None, PHANTOM) == verdicts.NOT_RECORDED
     sizes = pd.DataFrame({"width": [1, 1, 2], "height": [1, 1, 2], "label": ["negative", "positive", "positive"]})
-    assert exploration.finding_shapes(exploration.shapes(sizes)) == "There are 2 sizes of file, and 1 of them occurs in both classes."
+    assert exploration.finding_shapes(exploration.shapes(sizes)) .startswith("There are 2 sizes of file, and 1 of them occurs in both classes. The commonest is ")
     assert exploration.finding_shapes(exploration.shapes(sizes.iloc[:2])) == "Every file has the same size, so the size tells nothing."
     for nothing in (exploration.finding_shapes(exploration.shapes(None)), exploration.finding_counts(exploration.counts(None)), exploration.finding_guesses([(PHANTOM, None)])):
         assert nothing == exploration.NOTHING
@@ -204,3 +204,26 @@ def test_a_badge_begins_an_output(text):
     assert captions.both("real", "real") == "real" and captions.both("real", "phantom") == "both"
     with pytest.raises(KeyError):
         captions.badged(text, "imaginary")
+
+
+def test_the_gain_with_few_labels_is_compared_with_that_of_all(real):
+    records = real.runs.of(committed.DATA_SIZE)
+    said = few_images.fewest_and_most(few_images.sizes(records), records)
+    most, least = real.design.inits[-1], real.design.inits[0]
+    few, full = (few_images.gained(records, most, least, size) for size in (32, None))
+    assert few and set(few) == set(full)
+    more = sum(float(few[seed].mean() - full[seed].mean()) for seed in few) / len(few)
+    assert f"{100 * more:+.1f}" in said or few[0].size == 0
+    assert few_images.gained(records, most, least, 31) is None
+
+
+def test_one_start_stands_with_all_its_settings(real):
+    from cxrlib.study.pages import settings
+
+    shown = settings.table({"one page": real.runs.of(committed.PERFORMANCE), "other": real.runs.of("06_shortcuts")}, "resnetv2_laptop")
+    rows = shown.splitlines()[2:]
+    assert len(rows) > len(real.design.inits) and all(row.count("|") == len(settings.COLUMNS) + 1 for row in rows)
+    every = settings.ordinary(real.runs.of("06_shortcuts"), "resnetv2_laptop")
+    assert every and not any(r.config.get("leave_out") or r.config.get("sources") or r.config["validation_fraction"] for r in every)
+    assert all((r.config.get("region") or "whole") == "whole" for r in every)
+    assert settings.table({}, "resnetv2_laptop") == verdicts.NOT_RECORDED
