@@ -75,11 +75,11 @@ def lite_answer(runs: ByInit, threshold: float) -> str:
 
 
 def heat_rows(table: pd.DataFrame | None) -> list[tuple[str, dict[str, Estimate]]]:
-    """Share of the heat in the central region and in the frame by true class, for :func:`cxrlib.study.figures.shortcuts.dots`."""
+    """Share of the heat in the central region and in the outer eighth by true class, for :func:`cxrlib.study.figures.shortcuts.dots`."""
     if table is None:
         return []
     looks, rows = heat.shares(table), []
-    for region, name in (("centre", "central region"), ("frame", "frame")):
+    for region, name in (("centre", "central region"), ("frame", "outer eighth")):
         if len(part := looks[looks["region"] == region]):
             rows.append((f"{name} ({100 * part['area'].iloc[0]:.0f} % of the area)", dict(zip(part["label"], part["heat"], strict=True))))
     return rows
