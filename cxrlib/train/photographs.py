@@ -23,7 +23,7 @@ from cxrlib.train.upstream import Upstream, finished, pretrain_and_save
 from cxrlib.weights.bit import ARCH as BIT_ARCH
 
 PRETRAININGS = 3
-EPOCHS = 15
+EPOCHS = 40
 BIT_EPOCHS = 10
 """Two to three hours of one core in bf16. BiT itself had 90; the record's curve says how far from flat this ends."""
 INSTANCES = 500

@@ -6,14 +6,11 @@ The tables behind it are in :mod:`cxrlib.study.pages.transfer`, :mod:`~cxrlib.st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from cxrlib import markup
@@ -25,18 +22,18 @@ from cxrlib.study.pages import probes, transfer
 from cxrlib.study.pages.chapter import Shown
 from cxrlib.study.pairs import points
 from cxrlib.study.parameters import UpstreamStudy
-from cxrlib.train import fractals
-from cxrlib.weights.registry import registry
-from cxrlib.weights.source import WEIGHTS_FOLDER
 
 LAPTOP, LITE = "resnetv2_laptop", "tf_efficientnet_lite0"
 SIZES = ("32", "64", "128", "256", "512", transfer.FULL)
-FRACTALS = ("fractal-s", "fractal-m")
 PAIRS = (
     ("photo-s", "random"), ("photo-m", "random"), ("photo-m", "photo-s"), ("photo-s", "fractal-m"), ("photo-m", "fractal-m"),
     ("fractal-s", "random"), ("fractal-m", "random"), ("fractal-m", "fractal-s"),
 )  # fmt: skip
 """Better and worse start, as the paper would have it."""
+CONTROLLED = (
+    ("photo-m-short", "photo-s"), ("photo-m", "photo-s-long"), ("photo-s-long", "photo-s"), ("photo-m", "photo-m-short"), ("photo-60", "photo-s"), ("photo-m", "photo-60"),
+)  # fmt: skip
+"""More photographs with the same steps (twice), more steps with the same photographs (twice), and the steps of the ladder."""
 NO_RUNS = "no runs of this comparison are here"
 
 
@@ -103,7 +100,7 @@ class Transfer:
     @cached_property
     def compared(self) -> dict[tuple[str, str, str], pd.DataFrame]:
         """Paired differences by data set, better and worse start."""
-        found = {(name, *pair): transfer.comparison(runs, *pair) for name, runs in self.chosen.items() for pair in PAIRS}
+        found = {(name, *pair): transfer.comparison(runs, *pair) for name, runs in self.chosen.items() for pair in (*PAIRS, *CONTROLLED)}
         return {key: table for key, table in found.items() if len(table)}
 
     def finding_sizes(self, value: str) -> str:
@@ -127,6 +124,18 @@ class Transfer:
             for (name, better, worse), table in self.compared.items()
         )
 
+    def controls(self) -> str:
+        """What more photographs and what more steps give, each with the other kept, over all sizes, as a Markdown table."""
+        rows = []
+        for place, (better, worse) in enumerate(CONTROLLED[:4]):
+            for name in self.shown:
+                table = self.compared.get((name, better, worse))
+                if table is not None:
+                    last = table.iloc[-1]
+                    changed = "ten times the photographs, the same steps" if place < 2 else "ten times the steps, the same photographs"
+                    rows.append([self.label(name), changed, f"{style.named(better)} − {style.named(worse)}", points(last["accuracy"]), points(last["AUC"]), last["pairs"]])
+        return markup.table(["data", "what changes", "comparison", "accuracy", "AUC", "pairs"], rows) if rows else NO_RUNS
+
     def single(self) -> str:
         """Every comparison at every size, as a Markdown table."""
         rows = [
@@ -143,7 +152,7 @@ class Transfer:
     def told(self) -> dict[str, str]:
         """Sentences and plain conclusions for the text of pages, by data set and pair."""
         found = {}
-        for better, worse in PAIRS:
+        for better, worse in (*PAIRS, *CONTROLLED):
             both = f"{better}_{worse}".replace("-", "_")
             for kind in ("real", "phantom"):
                 table = self.compared.get((self.first(kind), better, worse))
@@ -271,46 +280,6 @@ class Probed:
         ends = {(row["data"], row["init"]): row["AUC"].percent() for _, row in self.last.iterrows()}
         rows = [[row["data"], style.named(row["init"]), row["layer"], row["AUC"].percent(), ends[row["data"], row["init"]]] for _, row in best.iterrows()]
         return markup.table(["data", "start", "best layer", "its AUC", "AUC of the last stage"], rows)
-
-
-def fractal_records() -> dict[str, dict[str, Any]]:
-    """What was written down when the fractal weights were made."""
-    return {name: json.loads((WEIGHTS_FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in FRACTALS}
-
-
-def fractal_images(made: dict[str, dict[str, Any]], classes: int, seed: int) -> tuple[dict[str, list[np.ndarray]], dict[str, list[str]]]:
-    """Two images of each of some classes, and what stands below them."""
-    drawn = [fractals.render_class(label, 2, made["fractal-m"]["settings"]["size"], seed) for label in range(classes)]
-    rows = {f"image {number + 1}": [pair[number] for pair in drawn] for number in range(2)}
-    return rows, {name: [f"class {label}" for label in range(classes)] for name in rows}
-
-
-def fractal_table(made: dict[str, dict[str, Any]]) -> str:
-    """Classes, images and steps of the fractal pretrainings, as a Markdown table."""
-    rows = []
-    for name, record in made.items():
-        settings = record["settings"]
-        images, accuracy = settings["classes"] * settings["instances"], record["held_out_accuracy"]
-        rows.append([style.named(name), settings["classes"], f"{images:,}", f"{record['steps_done']:,}", settings["batch_size"], f"{100 * accuracy:.1f} %"])
-    return markup.table(["", "classes", "images", "steps", "images a step", "accuracy on unseen images of its classes"], rows)
-
-
-def fractal_histories(made: dict[str, dict[str, Any]]) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
-    """Histories, and accuracies on unseen images."""
-    return {name: pd.DataFrame(record["history"]) for name, record in made.items()}, {name: record["held_out_accuracy"] for name, record in made.items()}
-
-
-def photograph_curves(curves: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Of :func:`cxrlib.study.pages.upstream.curves` with accuracy as a share, and what the figure shows."""
-    drawn = curves.assign(accuracy=curves["accuracy"] / 100)
-    last = drawn[drawn["step"] == drawn["step"].max()].groupby("init", sort=False)["accuracy"].mean()
-    return drawn, f"At the end {captions.each(dict(last), 'with')} of the validation photographs are put into their class: fewer classes are easier."
-
-
-def upstream_ratio() -> float:
-    """How many times as many fractals the larger set has."""
-    known = registry()
-    return known["fractal-m"].images / known["fractal-s"].images
 
 
 def data_line(study: Transfer) -> str:
