@@ -35,7 +35,7 @@ def examples(dataset: Dataset, count: int, seed: int) -> tuple[dict[str, list[np
         chosen = index[index["label"] == label]
         chosen = chosen.iloc[np.sort(generator.choice(len(chosen), min(count, len(chosen)), replace=False))]
         images[label] = [decode_image(image_path(dataset.folder, row)) for _, row in chosen.iterrows()]
-        below[label] = [markup.visible(f"{row.file[:22]} ({row.source})") for row in chosen.itertuples()]
+        below[label] = [markup.visible(row.source) for row in chosen.itertuples()]
     return images, below
 
 
