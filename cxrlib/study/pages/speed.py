@@ -204,7 +204,7 @@ def cost_tables(measured: dict[str, Any], fits: pd.DataFrame) -> str:
 def paper_table(measured: dict[str, Any], counts: list[int]) -> str:
     """:func:`on_paper` for several numbers of images, a column each."""
     parts = [on_paper(measured, count).assign(images=f"{count:,}") for count in counts if count]
-    both = pd.concat(parts).pivot(index="what", columns="images", values="how much").loc[parts[0]["what"]]
+    both = pd.concat(parts).pivot(index="what", columns="images", values="how much").loc[parts[0]["what"], [f"{count:,}" for count in counts if count]]
     both["from"] = parts[0].set_index("what")["from"]
     return markup.frame_table(both.reset_index())
 
