@@ -62,7 +62,8 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
                 line.set_visible(False)
         ax.set_ylim(-0.6, len(rows) - 0.4)
     axes.flat[-1].set_xlabel(xlabel)
-    figure.get_layout_engine().set(h_pad=0.1)
+    if (layout := figure.get_layout_engine()) is not None:  # none without the style of the book
+        layout.set(h_pad=0.1)
     style.legend_below(figure, axes.flat)
     style.heading(figure, title)
     return figure
