@@ -33,6 +33,8 @@ It leaves the training rows of that patient out, or stops with `--strict`, and s
 ```
 """
 LONGEST = 260
+TOKEN = 80
+"""Letters of a word that no line can break."""
 
 
 def message(row: Bad) -> str:
@@ -45,6 +47,7 @@ def message(row: Bad) -> str:
     kinds = row.says[1:] or row.says
     told = [line for line in lines if any(words in line for words in kinds)] or [line for line in lines if any(words in line for words in row.says)] or lines
     chosen = max(told, key=lambda line: sum(words in line for words in row.says))
+    chosen = re.sub(rf"[^\s]{{{TOKEN},}}", lambda token: token[0][: TOKEN - 1] + "…", chosen)
     return chosen if len(chosen) <= LONGEST else chosen[: LONGEST - 1] + "…"
 
 
@@ -53,8 +56,9 @@ def page() -> str:
     matrix = rows()
     parts = [HEAD.format(count=len(matrix))]
     for what, members in groupby(sorted(matrix, key=lambda row: row.what.casefold()), key=lambda row: row.what):
-        parts.append(f"\n## {what[0].upper() + what[1:]}\n\n| …if | then |\n|---|---|")
+        parts.append(f"\n## {what[0].upper() + what[1:]}\n\n:::{{div}} cxr-verbatim\n| …if | then |\n|---|---|")
         parts += [f"| {text(row.how)} | {text(message(row))} |" for row in members]
+        parts.append(":::")
     return "\n".join(parts) + "\n"
 
 

@@ -36,6 +36,10 @@ Z = 1.959963984540054
 """Two-sided 95 % of the normal distribution, of Wilson's interval (Wilson 1927)."""
 
 
+PERCENT: dict[str, Any] = {"values": [0, 0.2, 0.4, 0.6, 0.8, 1], "labelExpr": "format(100 * datum.value, '.0f') + ' %'"}
+"""An axis of shares, as every other page writes them."""
+
+
 def counts(records: Sequence[Record]) -> pd.DataFrame:
     """Images called positive at each threshold, of each run and of the mean over the runs of an initialisation.
 
@@ -73,12 +77,12 @@ def chart(table: pd.DataFrame) -> dict[str, Any]:
     ).transform_filter("datum.start === start && datum.run === run")  # fmt: skip
     here = curve.transform_filter("abs(datum.threshold - threshold) < 0.005")
 
-    axes = {"x": alt.X("fpr:Q", title="1 − specificity", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))}
-    axes["y"] = alt.Y("tpr:Q", title="sensitivity", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
+    axes = {"x": alt.X("fpr:Q", title="1 − specificity", axis=alt.Axis(**PERCENT), scale=alt.Scale(domain=[0, 1]))}
+    axes["y"] = alt.Y("tpr:Q", title="sensitivity", axis=alt.Axis(**PERCENT), scale=alt.Scale(domain=[0, 1]))
     line = curve.mark_line(interpolate="step-after", color=style.ACCENT, strokeWidth=2).encode(order="threshold:Q", **axes)
     point = here.mark_point(size=140, filled=True, color=style.ACCENT).encode(**axes)
     chance = alt.Chart(pd.DataFrame({"a": [0, 1]})).mark_line(strokeDash=[3, 3], color=style.SOFT).encode(x="a:Q", y="a:Q")
-    roc = alt.layer(chance, line, point).properties(width=250, height=250, title="ROC curve")
+    roc = alt.layer(chance, line, point).properties(width=300, height=300, title="ROC curve")
 
     cells = here.transform_calculate(
         tn="datum.negatives - datum.fp", fn="datum.positives - datum.tp"
@@ -89,21 +93,21 @@ def chart(table: pd.DataFrame) -> dict[str, Any]:
     ).encode(x=alt.X("called:N", title="called", axis=alt.Axis(labelAngle=0)), y=alt.Y("truth:N", title="truly"))  # fmt: skip
     boxes = cells.mark_rect(color=style.ACCENT, stroke=style.SOFT).encode(opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 0.5]), legend=None))
     numbers = cells.mark_text(fontSize=16).encode(text=alt.Text("images:Q", format=".4~g"))
-    matrix = alt.layer(boxes, numbers).properties(width=160, height=160, title="Images")
+    matrix = alt.layer(boxes, numbers).properties(width=220, height=220, title="Images")
 
     measures = here.transform_calculate(
         **_wilson("sensitivity", "datum.tp", "datum.positives"), **_wilson("specificity", "(datum.negatives - datum.fp)", "datum.negatives"),
     ).transform_calculate(**_predictive()).transform_fold(
         ["sensitivity", "specificity", "PPV", "NPV"], as_=["measure", "value"]
-    ).transform_calculate(low="datum[datum.measure + '_low']", high="datum[datum.measure + '_high']")  # fmt: skip
+    ).transform_calculate(low="datum[datum.measure + '_low']", high="datum[datum.measure + '_high']", shown="format(100 * datum.value, '.1f') + ' %'")  # fmt: skip
     order = ["sensitivity", "specificity", "PPV", "NPV"]
     named = alt.Y("measure:N", sort=order, title=None)
     bars = measures.mark_rule(color=style.ACCENT, strokeWidth=2).encode(
-        y=named, x=alt.X("low:Q", title="95 % interval", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])), x2="high:Q"
+        y=named, x=alt.X("low:Q", title="95 % interval", axis=alt.Axis(**PERCENT), scale=alt.Scale(domain=[0, 1])), x2="high:Q"
     )
     dots = measures.mark_point(filled=True, size=90, color=style.ACCENT).encode(y=named, x=alt.X("value:Q", scale=alt.Scale(domain=[0, 1])))
-    labels = measures.mark_text(align="left", dy=-12, dx=-20).encode(y=named, x="value:Q", text=alt.Text("value:Q", format=".1%"))
-    table_of = alt.layer(bars, dots, labels).properties(width=430, height=190, title="At this threshold, and at this prevalence")
+    labels = measures.mark_text(align="left", dy=-12, dx=-20).encode(y=named, x="value:Q", text="shown:N")
+    table_of = alt.layer(bars, dots, labels).properties(width=580, height=190, title="At this threshold, and at this prevalence")
 
     whole = (roc | matrix) & table_of
     whole = whole.add_params(start, run, threshold, prevalence).configure(font="sans-serif", background="transparent")

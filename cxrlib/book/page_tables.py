@@ -27,12 +27,14 @@ def executed(book: Path) -> dict[str, dict[str, Any]]:
 
 def _execution_rows(root: Path) -> list[list[str]]:
     rows = [["Notebook", "Profile", "Data", "Execution (min:s)", "CPU (min:s)", "With"]]
+    before = None
     for name, about in executed(root / "book").items():
         data = about.get("data", "?") + (f", external {about['external']}" if "external" in about else "")
         versions = about.get("versions", {})
         shown = ", ".join(f"{each} {versions[each]}" for each in ("python", "torch", "numpy") if each in versions)
         cpu = minutes(about["cpu_seconds"]) if "cpu_seconds" in about else "?"
-        rows.append([name, about.get("profile", "?"), data, minutes(about.get("seconds", 0)), cpu, shown or "?"])
+        rows.append([name, about.get("profile", "?"), data, minutes(about.get("seconds", 0)), cpu, "the same" if shown and shown == before else shown or "?"])
+        before = shown
     return rows
 
 

@@ -110,6 +110,17 @@ class InertOutputs(SphinxTransform):
                     _become(node, *node.children)
 
 
+class Verbatim(SphinxTransform):
+    """In a block of the class ``cxr-verbatim`` quotes stay straight and two hyphens two, as a program wrote them."""
+
+    default_priority = 10
+
+    def apply(self, **options: Any) -> None:
+        for block in self.document.findall(nodes.Element):
+            if "cxr-verbatim" in block.get("classes", []):
+                block["support_smartquotes"] = False
+
+
 def _become(node: nodes.Element, *others: nodes.Node) -> None:
     """Put others in the place of a node, in a paragraph of their own where no text is around it."""
     inline = isinstance(node.parent, nodes.TextElement)
@@ -164,6 +175,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("cxr-table", TableDirective)
     app.add_directive("cxr-verdicts", verdict_tables.VerdictsDirective)
     app.add_transform(InertOutputs)
+    app.add_transform(verdict_tables.WideCells)
+    app.add_transform(Verbatim)
     app.connect("builder-inited", _describe_copy)
     app.connect("html-page-context", _announce, priority=900)
     app.connect("html-collect-pages", source_pages)

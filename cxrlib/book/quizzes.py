@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -100,6 +101,11 @@ def read(file: Path) -> dict[str, Quiz]:
     return _read(file, changed)
 
 
+def _marked(text: str) -> str:
+    """A text for HTML, inert but for words between stars, which are emphasised."""
+    return re.sub(r"\*(\w[^*]*)\*", r"<em>\1</em>", html_text(text))
+
+
 def as_html(quiz: Quiz) -> str:
     """The questions as a list; each choice opens with its reason."""
     items = []
@@ -107,8 +113,8 @@ def as_html(quiz: Quiz) -> str:
         choices = []
         for letter, choice in zip(LETTERS, question.drawn(), strict=False):
             verdict = '<strong class="cxr-right">Right.</strong>' if choice.right else '<strong class="cxr-wrong">No.</strong>'
-            choices.append(f"<details><summary>{letter}. {html_text(choice.says)}</summary><p>{verdict} {html_text(choice.because)}</p></details>")
-        items.append(f'<li><p class="cxr-ask">{html_text(question.ask)}</p>{"".join(choices)}</li>')
+            choices.append(f"<details><summary>{letter}. {_marked(choice.says)}</summary><p>{verdict} {_marked(choice.because)}</p></details>")
+        items.append(f'<li><p class="cxr-ask">{_marked(question.ask)}</p>{"".join(choices)}</li>')
     return f'<ol class="cxr-quiz">{"".join(items)}</ol>'
 
 

@@ -21,12 +21,13 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
 from cxrlib.book.glue import glued_values
 from cxrlib.study.claims import CLAIMS, WITH_TRUTH
 from cxrlib.study.parts import CHANGES, PARTS
-from cxrlib.study.verdicts import MEANING
+from cxrlib.study.verdicts import HEADS, MEANING
 
 Cell = str | nodes.Node
 
@@ -81,6 +82,25 @@ def _number(row: dict[str, Any]) -> str:
     return f"{row['claim']}. " if row["claim"] <= len(CLAIMS) else ""
 
 
+class WideCells(SphinxTransform):
+    """In a table of :func:`cxrlib.study.verdicts.markdown` a cell reaches over the empty ones at its right, so that no row is mostly void."""
+
+    default_priority = 11  # after what a cell printed is made inert
+
+    def apply(self, **_options: Any) -> None:
+        for made in self.document.findall(nodes.table):
+            head = next(made.findall(nodes.thead), None)
+            if head is None or tuple(entry.astext() for entry in head.findall(nodes.entry)) != HEADS:
+                continue
+            made["classes"].append("cxr-judged")
+            for row in next(made.findall(nodes.tbody)).children:
+                for entry in reversed(row.children):
+                    before = entry.parent.index(entry) - 1
+                    if before >= 0 and not entry.astext():
+                        row[before]["morecols"] = 1 + entry.get("morecols", 0)
+                        row.remove(entry)
+
+
 class VerdictsDirective(SphinxDirective):
     """The verdicts of executed notebooks, by claim or part by part."""
 
@@ -112,10 +132,10 @@ class VerdictsDirective(SphinxDirective):
 
     @staticmethod
     def _parts(rows: list[dict[str, Any]]) -> list[list[Cell]]:
-        shown: list[list[Cell]] = [["Claim and part", "Expected", "Comparison", "Here, with adjusted interval", "Word"]]
+        shown: list[list[Cell]] = [["Claim and part", "Word", "Comparison", "Here, with adjusted interval", "Expected"]]
         said = None
         for row in rows:
             part = f"{_number(row)}{'Our reading: ' if row['ours'] else ''}{row['part']}"
-            shown.append([part if part != said else "", row["expected"] if part != said else "", row["compared"], row["result"], word(row["word"])])
+            shown.append([part if part != said else "", word(row["word"]), row["compared"], row["result"], row["expected"] if part != said else ""])
             said = part
         return shown

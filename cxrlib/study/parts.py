@@ -29,6 +29,16 @@ NAMES = {
 }  # fmt: skip
 """What an initialisation is called in prose; the small and the large upstream set are the second and the last of a design."""
 
+NETWORKS = {
+    "resnetv2_laptop": "laptop network (ResNet-v2)", "resnetv2_50x1_bit": "BiT-R50x1", "tf_efficientnet_lite0": "EfficientNet-Lite0",
+}  # fmt: skip
+"""What an architecture is called in prose."""
+
+
+def network(arch: str) -> str:
+    """An architecture in words; its own name if it has none."""
+    return NETWORKS.get(arch, arch)
+
 
 def upstream(init: str) -> str:
     """The upstream set of an initialisation: ``photo-s-1``, the second pretraining on ``photo-s``, belongs to ``photo-s``.

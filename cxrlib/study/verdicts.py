@@ -51,6 +51,8 @@ MEANING = {
     NOT_RECORDED: "its runs are missing",
 }
 """What each word means, for a hover or a fold wherever it stands."""
+HEADS = ("claim, part, comparison", "word", "here, with adjusted interval", "expected")
+"""Of the table in parts: what decides comes first, where a narrow screen shows it."""
 VERBS = {
     HOLDS: ("holds", "hold"), MIXED: ("is mixed", "are mixed"), NOT_SEEN: ("is not seen", "are not seen"),
     CONTRADICTED: ("is contradicted", "are contradicted"), CANNOT: (CANNOT, CANNOT), NOT_RECORDED: ("is not recorded yet", "are not recorded yet"),
@@ -233,14 +235,14 @@ def markdown(rows: Iterable[Verdict]) -> str:
     lines = []
     for row in rows:
         why = reasons(row)
-        lines.append([markup.bold(f"{row.number}. {row.title}" if row.number in CLAIMED else row.title), "", why, markup.bold(row.verdict)])
+        lines.append([markup.bold(f"{row.number}. {row.title}" if row.number in CLAIMED else row.title), markup.bold(row.verdict), why, ""])
         for says, answers in itertools.groupby(row.parts, key=lambda answer: answer.part.says):
             answers = list(answers)
             part = answers[0].part
             words = f"our reading, from: {part.words}" if part.ours else f"“{part.words}” ({'title of the paper' if part.section == 'title' else f'section {part.section}'})"
-            lines.append([f"{says}{f' ({part.note})' if part.note else ''}. {words}", part.expected, "", ""])
-            lines += [[f"– {answer.compared.name}", "", row.note + answer.result, answer.word] for answer in answers]
-    return markup.table(["claim, part, comparison", "expected", "here, with adjusted interval", "word"], lines)
+            lines.append([f"{says}{f' ({part.note})' if part.note else ''}. {words}", "", "", part.expected])
+            lines += [[f"– {answer.compared.name}", answer.word, row.note + answer.result, ""] for answer in answers]
+    return markup.table(list(HEADS), lines)
 
 
 def legend() -> str:

@@ -49,6 +49,8 @@ def test_words_of_a_question_are_text():
     quiz = quizzes.Quiz.model_validate({"title": "t", "questions": [{"ask": "Is <script> a word?", "choices": choices}]})
     shown = quizzes.as_html(quiz)
     assert "<script>" not in shown and "<b>" not in shown and "<i>" not in shown
+    stars = quizzes.Quiz.model_validate({"title": "t", "questions": [{"ask": "What does *mixed <b>* mean, and 2 * 3 * 4?", "choices": choices}]})
+    assert "What does <em>mixed &lt;b&gt;</em> mean, and 2 * 3 * 4?" in quizzes.as_html(stars)
 
 
 @pytest.mark.parametrize(

@@ -79,28 +79,31 @@ def judged(word: str, low: float = 0.0) -> SimpleNamespace:
     return SimpleNamespace(interval=Estimate(0.1, 0.05, 0.2), compared=compared, part=part, word=word)
 
 
+TITLE = "Real X-rays (covidx-mini): which images are called wrong, by one of the networks that were recorded"
+
+
 FIGURES = {
-    "image grid": lambda: common.image_grid({"negative": [np.zeros((9, 9))] * 4}, {"negative": ["a"] * 4}, "t"),
-    "count bars": lambda: common.count_bars(pd.DataFrame({"kind": ["images"] * 2, "split": ["train"] * 2, "label": ["negative", "positive"], "count": [3, 4]}), "t"),
-    "file shapes": lambda: common.file_shapes(pd.DataFrame({"width": [5, 6], "height": [7, 8], "class": ["negative", "positive"], "images": [1, 9]}), "t"),
-    "grid": lambda: common.grid_panels(TABLE, "x", "mixup", "init", "t", "resolution"),
-    "curves": lambda: common.learning_curves(CURVES, "accuracy", "t", "test accuracy"),
-    "confusion": lambda: common.confusion([[90, 10], [5, 95]], "t"),
-    "roc": lambda: common.curve_pair({i: ([0, 1], [0, 1], f"{i}, AUC 90") for i in INITS}, {i: ([0, 1], [1, 0], i) for i in INITS}, "t"),
-    "reliability": lambda: common.reliability(dict.fromkeys(INITS, BINS), "t"),
-    "reliability pair": lambda: real.reliability_pair({"before": dict.fromkeys(INITS, BINS), "after": {}}, "t"),
-    "data size": lambda: common.data_size(SIZES, "t", {"paper": 0.9}),
-    "Grad-CAM": lambda: common.cam_grid(np.zeros((2, 8, 8)), np.ones((2, 8, 8)), ["a", "b"], "t"),
-    "regions": lambda: common.paired_regions({("edge", "negative"): Estimate(1, 0.9, 1.1)}, ["edge"], ["negative"], "t", "preference"),
-    "randomisation": lambda: common.randomisation([0, 1], estimates(1, 0), "t"),
-    "pretraining": lambda: common.pretraining({"fractal-s": pd.DataFrame({"step": [1, 2], "loss": [2, 1], "accuracy": [0, 1]})}, {"fractal-s": 0.9}, "t"),
-    "units": lambda: common.residual_units([("conv", "1×1 conv"), ("norm", "group norm")], "t"),
-    "ratios": lambda: common.ratio_dots(pd.DataFrame({"name": ["a"], "ratio": [2.0], "low": [1.5], "high": [2.5], "target": [3.0]}), "t", "times"),
-    "note": lambda: real.note("t"),
-    "trade-off": lambda: real.trade_off(dict.fromkeys(INITS, TRADE), dict.fromkeys(INITS, (0.9, 0.8)), 0.9, "t"),
-    "forest": lambda: real.forest([judged("holds"), judged("not seen", low=0.02)], "t"),
-    "coverage": lambda: real.coverage(COVERAGE, "t"),
-    "dots": lambda: shortcuts.dots({"real": [("a", {"AUC": estimates(0.9)[0], "accuracy": estimates(0.8)[0]})], "made": "no records"}, "t", "score (%)", 0.5),
+    "image grid": lambda: common.image_grid({"negative": [np.zeros((9, 9))] * 4}, {"negative": ["a"] * 4}, TITLE),
+    "count bars": lambda: common.count_bars(pd.DataFrame({"kind": ["images"] * 2, "split": ["train"] * 2, "label": ["negative", "positive"], "count": [3, 4]}), TITLE),
+    "file shapes": lambda: common.file_shapes(pd.DataFrame({"width": [5, 6], "height": [7, 8], "class": ["negative", "positive"], "images": [1, 9]}), TITLE),
+    "grid": lambda: common.grid_panels(TABLE, "x", "mixup", "init", TITLE, "resolution"),
+    "curves": lambda: common.learning_curves(CURVES, "accuracy", TITLE, "test accuracy"),
+    "confusion": lambda: common.confusion([[90, 10], [5, 95]], TITLE),
+    "roc": lambda: common.curve_pair({i: ([0, 1], [0, 1], f"{i}, AUC 90") for i in INITS}, {i: ([0, 1], [1, 0], i) for i in INITS}, TITLE),
+    "reliability": lambda: common.reliability(dict.fromkeys(INITS, BINS), TITLE),
+    "reliability pair": lambda: real.reliability_pair({"before": dict.fromkeys(INITS, BINS), "after": {}}, TITLE),
+    "data size": lambda: common.data_size(SIZES, TITLE, {"paper": 0.9}),
+    "Grad-CAM": lambda: common.cam_grid(np.zeros((2, 8, 8)), np.ones((2, 8, 8)), ["a", "b"], TITLE),
+    "regions": lambda: common.paired_regions({("edge", "negative"): Estimate(1, 0.9, 1.1)}, ["edge"], ["negative"], TITLE, "preference"),
+    "randomisation": lambda: common.randomisation([0, 1], estimates(1, 0), TITLE),
+    "pretraining": lambda: common.pretraining({"fractal-s": pd.DataFrame({"step": [1, 2], "loss": [2, 1], "accuracy": [0, 1]})}, {"fractal-s": 0.9}, TITLE),
+    "units": lambda: common.residual_units([("conv", "1×1 conv"), ("norm", "group norm")], TITLE),
+    "ratios": lambda: common.ratio_dots(pd.DataFrame({"name": ["a"], "ratio": [2.0], "low": [1.5], "high": [2.5], "target": [3.0]}), TITLE, "times"),
+    "note": lambda: real.note(TITLE),
+    "trade-off": lambda: real.trade_off(dict.fromkeys(INITS, TRADE), dict.fromkeys(INITS, (0.9, 0.8)), 0.9, TITLE),
+    "forest": lambda: real.forest([judged("holds"), judged("not seen", low=0.02)], TITLE),
+    "coverage": lambda: real.coverage(COVERAGE, TITLE),
+    "dots": lambda: shortcuts.dots({"real": [("a", {"AUC": estimates(0.9)[0], "accuracy": estimates(0.8)[0]})], "made": "no records"}, TITLE, "score (%)", 0.5),
 }  # fmt: skip
 
 
@@ -113,6 +116,37 @@ def test_text_is_readable_at_the_width_of_the_column_and_the_ground_is_transpare
     assert sizes, "text is text, not paths"
     assert min(sizes) >= 11, f"CSS pixels at full width: {sorted(set(sizes))}"
     assert not re.search(r'<g id="patch_1">\s*<path[^>]*style="fill: #', svg), "no card behind the figure"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_written_beyond_the_edges(name):
+    figure = FIGURES[name]()
+    figure.canvas.draw()
+    width, height = figure.bbox.size
+    texts = [figure._suptitle, *(text for ax in figure.axes for text in (ax.xaxis.label, ax.yaxis.label, ax.title, ax._left_title)), *(text for legend in figure.legends for text in legend.get_texts())]
+    for text in texts:
+        if text is not None and text.get_text() and text.get_visible():
+            box = text.get_window_extent()
+            assert box.x0 >= -1 and box.x1 <= width + 1, (text.get_text(), box, width)
+            assert box.y0 >= -1 and box.y1 <= height + 1, (text.get_text(), box, height)
+
+
+def test_a_legend_reads_row_by_row():
+    figure, ax = plt.subplots()
+    for name in (names := [f"a rather long name, {number}" for number in range(5)]):
+        ax.plot([0, 1], label=name)
+    style.legend_below(figure, [ax])
+    figure.canvas.draw()
+    boxes = {text.get_text(): text.get_window_extent() for text in figure.legends[0].get_texts()}
+    assert sorted(boxes, key=lambda name: (-round(boxes[name].y0), boxes[name].x0)) == names
+
+
+def test_rows_that_begin_alike_stand_under_a_heading():
+    value = {"AUC": Estimate(0.6, 0.5, 0.7)}
+    grouped = shortcuts.dots({"real": [("view: AP", value), ("view: PA", value), ("age: old", value)]}, "t", "score")
+    assert [label.get_text() for label in grouped.axes[0].get_yticklabels()] == ["view", "AP", "PA", "age", "old"]
+    alone = shortcuts.dots({"real": [("view: AP", value), ("age: old", value)]}, "t", "score")
+    assert [label.get_text() for label in alone.axes[0].get_yticklabels()] == ["view: AP", "age: old"]
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import paper
+from cxrlib.study.figures import style
 from cxrlib.study.figures.real import note
 from cxrlib.study.figures.style import ACCENT, FAINT, GRID, INK, SOFT, VERDICTS, WIDTH
 from cxrlib.study.parts import Part
@@ -76,8 +77,8 @@ def answer(rows: Sequence[Verdict], strip: Mapping[str, Estimate], title: str) -
     heights = [max(height, 0.62 * (1 + label.count("\n")) + GAP) for height, label in zip(heights, labels, strict=True)]
     total = sum(heights)
     size = (0.34 * (len(strip) + 1) + 0.75, 0.30 * total + 0.6)
-    figure, (top, below) = plt.subplots(2, 1, figsize=(WIDTH, sum(size) + 0.9), height_ratios=size, layout="none")
-    figure.subplots_adjust(left=0.43, right=0.91, top=1 - 0.62 / (sum(size) + 0.9), bottom=0.85 / (sum(size) + 0.9), hspace=0.16)
+    figure, (top, below) = plt.subplots(2, 1, figsize=(WIDTH, sum(size) + 1.1), height_ratios=size, layout="none")
+    figure.subplots_adjust(left=0.45, right=0.91, top=1 - 0.62 / (sum(size) + 1.1), bottom=1.05 / (sum(size) + 1.1), hspace=0.16)
     _strip(top, strip)
     place = 0.0
     for number, ((part, answers), height, label) in enumerate(zip(parts, heights, labels, strict=True)):
@@ -90,7 +91,7 @@ def answer(rows: Sequence[Verdict], strip: Mapping[str, Estimate], title: str) -
         # Left of the drawing, so that a narrow screen, which scrolls it, shows every part with its word.
         at = {"xycoords": ("axes fraction", "data"), "va": "center", "ha": "right", "annotation_clip": False}
         below.annotate(word, (-0.02, middle), color=color, fontweight="bold", **at)
-        below.annotate(label, (-0.31, middle), **at)
+        below.annotate(label, (-0.34, middle), **at)
         place -= height
     below.axvline(0, color=SOFT, linewidth=1)
     below.plot([], [], marker="D", markerfacecolor="none", color=INK, linestyle="none", label="the paper, on its own test set, where it prints a value")
@@ -99,8 +100,8 @@ def answer(rows: Sequence[Verdict], strip: Mapping[str, Estimate], title: str) -
     below.set_yticks([])
     below.grid(visible=False, axis="y")
     below.spines["left"].set_visible(False)
-    figure.legend(*below.get_legend_handles_labels(), loc="lower center", ncols=2)
-    figure.suptitle(title, y=1 - 0.1 / (sum(size) + 0.9))
+    figure.legend(*below.get_legend_handles_labels(), loc="lower center")
+    style.heading(figure, title, y=1 - 0.1 / (sum(size) + 1.1))
     return figure
 
 

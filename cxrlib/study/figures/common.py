@@ -6,6 +6,7 @@ Here are those of the paper's own pages; those of heat maps (:mod:`cxrlib.study.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -34,17 +35,22 @@ MIXUP = {"off": "without mixup", "beta": "with mixup", "fixed": "with mixup, one
 
 
 def image_grid(rows: dict[str, Sequence[np.ndarray]], captions: dict[str, Sequence[str]], title: str) -> Figure:
-    """Rows of grey images with a label per row (Figure 1)."""
+    """Rows of grey images (Figure 1): the name of a row stands at its left, a caption below each image."""
     columns = max(len(images) for images in rows.values())
     side = WIDTH / columns
-    figure, axes = plt.subplots(len(rows), columns, figsize=(WIDTH, (side + 0.55) * len(rows) + 0.4), squeeze=False)
+    below = {name: [textwrap.fill(caption, int(11 * side)) for caption in said] for name, said in captions.items()}
+    lines = 1 + max(caption.count("\n") for said in below.values() for caption in said)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(WIDTH, (side + 0.17 * lines + 0.05) * len(rows) + 0.4), squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for ax in line:
-            ax.axis("off")
-        for ax, image, caption in zip(line, images, captions[name], strict=False):
+            ax.set(xticks=[], yticks=[])
+            ax.grid(visible=False)
+            ax.spines[:].set_visible(False)
+        line[0].set_ylabel(name, fontweight="bold")
+        for ax, image, caption in zip(line, images, below[name], strict=False):
             ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-            ax.set_title(f"{name}\n{caption}", fontsize=SMALL, fontweight="normal")
-    figure.suptitle(title)
+            ax.set_xlabel(caption, fontsize=SMALL)
+    style.heading(figure, title)
     return figure
 
 
@@ -62,7 +68,7 @@ def count_bars(counts: pd.DataFrame, title: str) -> Figure:
         ax.grid(visible=False, axis="x")
         ax.margins(y=0.15)
     style.legend_below(figure, axes[0])
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -77,7 +83,7 @@ def file_shapes(shapes: pd.DataFrame, title: str) -> Figure:
         ax.scatter([], [], s=60, edgecolors=color, marker=marker, label=label, **{"facecolors": color} | looks)
     ax.set(xlabel="width (px)", ylabel="height (px)")
     style.legend_below(figure, [ax])
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -96,7 +102,7 @@ def grid_panels(
     values, facets, groups = (list(dict.fromkeys(table[column])) for column in (x, panels, lines))
     groups = style.in_order(groups) if lines == "init" else groups
     facets = style.in_order(facets) if panels == "init" else facets
-    columns = min(len(facets), side_by_side)
+    columns = min(len(facets), 3 if side_by_side == 2 and len(facets) == 3 else side_by_side)  # two and one would leave a hole
     figure, axes = plt.subplots(-(-len(facets) // columns), columns, figsize=(WIDTH, 3.3 * -(-len(facets) // columns) + 0.9), sharey=True, squeeze=False)
     for ax in axes.flat[len(facets) :]:
         ax.axis("off")
@@ -107,14 +113,22 @@ def grid_panels(
             offsets = np.array([values.index(v) for v in present]) + 0.1 * (position - (len(groups) - 1) / 2)
             estimate_errors(ax, offsets, [chosen.at[v, value] for v in present], **style.series(str(group), position))
         ax.set_xticks(range(len(values)), [(names or {}).get(v, str(v)) for v in values])
-        heading = style.named(facet) if panels == "init" else MIXUP.get(facet, str(facet)) if panels == "mixup" else str(facet)
-        ax.set(xlabel=xlabel, title=heading, xlim=(-0.4, len(values) - 0.6))
+        ax.set(xlabel=xlabel, title=_of_panel(panels, facet), xlim=(-0.4, len(values) - 0.6))
         style.percent_axis(ax)
     for ax in axes[:, 0]:
         ax.set_ylabel(f"test {value} (95 % interval)")
     style.legend_below(figure, axes.flat)
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
+
+
+def _of_panel(column: str, value: object) -> str:
+    """What stands above the panel of one value of a column, in words."""
+    if column == "init":
+        return style.named(str(value))
+    if column == "images per class":
+        return f"{value} images per class" if str(value).isdigit() else str(value)
+    return MIXUP.get(str(value), str(value)) if column == "mixup" else str(value)
 
 
 def learning_curves(curves: pd.DataFrame, metric: str, title: str, ylabel: str) -> Figure:
@@ -129,12 +143,12 @@ def learning_curves(curves: pd.DataFrame, metric: str, title: str, ylabel: str) 
     ax.set(xlabel="training step", ylabel=ylabel.removesuffix(" (share of images)"))
     style.percent_axis(ax)
     style.legend_below(figure, [ax], "band: all seeds")
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
-def confusion(matrix: np.ndarray, title: str) -> Figure:
-    """Counts and shares of each true class (Figure 6); matrix (2, 2) with rows true, columns predicted, negative first."""
+def confusion(matrix: np.ndarray, title: str, run: str = "") -> Figure:
+    """Counts and shares of each true class (Figure 6); matrix (2, 2) with rows true, columns predicted, negative first; ``run`` stands above it."""
     matrix = np.asarray(matrix)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
@@ -146,9 +160,9 @@ def confusion(matrix: np.ndarray, title: str) -> Figure:
     names = ["negative", "positive"]
     ax.set_xticks([0.5, 1.5], names)
     ax.set_yticks([1.5, 0.5], names)
-    ax.set(xlabel="predicted class", ylabel="true class", xlim=(0, 2), ylim=(0, 2))
+    ax.set(xlabel="predicted class", ylabel="true class", xlim=(0, 2), ylim=(0, 2), title=run)
     ax.grid(visible=False)
-    figure.suptitle(f"{title}: counts, and shares of the true class")
+    style.heading(figure, title)
     return figure
 
 
@@ -168,7 +182,7 @@ def curve_pair(roc: dict, precision_recall: dict, title: str) -> Figure:
     axes[1].set(xlabel="sensitivity (recall)", ylabel="PPV (precision)", title="Precision and recall")
     for ax in axes:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -190,7 +204,7 @@ def reliability(bins: dict[str, pd.DataFrame], title: str) -> Figure:
     reliability_panel(ax, bins)
     ax.set_ylabel("observed share of positives (95 % interval)")
     style.legend_below(figure, [ax])
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -214,7 +228,7 @@ def data_size(table: pd.DataFrame, title: str, references: dict[str, float]) -> 
     ax.set(xlabel="training images per class", ylabel="test accuracy (95 % interval)", xlim=(-0.4, len(sizes) + 0.6))
     style.percent_axis(ax)
     style.legend_below(figure, [ax], columns=3)
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -231,7 +245,7 @@ def pretraining(histories: dict[str, pd.DataFrame], held_out: dict[str, float], 
     axes[1].set(xlabel="optimiser step", ylabel="images put into their class", ylim=(0, 1.02), title="Accuracy")
     style.percent_axis(axes[1])
     style.legend_below(figure, axes)
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -258,11 +272,11 @@ def residual_units(layers: Sequence[tuple[str, str]], title: str) -> Figure:
         end = -len(unit) - 0.75
         ax.add_patch(FancyArrowPatch((6, -len(unit) + 0.0), (6, end + 0.3), arrowstyle="-|>", mutation_scale=9, color=INK))
         ax.text(6, end, "+", ha="center", va="center", fontsize=14, bbox={"boxstyle": "circle,pad=0.15", "fc": "none", "ec": INK})
-        ax.plot([5.6, 1.2, 1.2], [0.7, 0.7, end], color=FAINT, linewidth=3)
+        ax.plot([5.2, 1.2, 1.2], [0.7, 0.7, end], color=FAINT, linewidth=3)
         ax.add_patch(FancyArrowPatch((1.2, end), (5.6, end), arrowstyle="-|>", mutation_scale=14, color=FAINT, linewidth=3))
         ax.text(0.9, end / 2, "identity path", rotation=90, ha="right", va="center", color=SOFT)
         last = "ReLU, then output" if relu_after else "output"
         ax.add_patch(FancyArrowPatch((6, end - 0.35), (6, end - 1.15), arrowstyle="-|>", mutation_scale=9, color=INK))
         ax.text(6, end - 1.5, last, ha="center", va="center")
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure

@@ -7,9 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cxrlib import markup
 from cxrlib.study.figures import style
 from cxrlib.study.figures.real import note
-from cxrlib.study.figures.style import ACCENT, INK, SOFT, WIDTH
+from cxrlib.study.figures.style import ACCENT, FAINT, INK, SOFT, WIDTH
+
+POINTS = ((ACCENT, "o", ACCENT), (SOFT, "s", "none"), (INK, "^", "none"), (FAINT, "D", FAINT))
+"""Colour, marker and filling of groups of many points: no two inks on each other."""
 
 
 def decision_curves(panels: dict[str, pd.DataFrame], title: str) -> Figure:
@@ -28,7 +32,7 @@ def decision_curves(panels: dict[str, pd.DataFrame], title: str) -> Figure:
         ax.set(xlabel="threshold (%)", title=name, ylim=(-20, None))
     axes[0][0].set_ylabel("net true positives per 100 images")
     style.legend_below(figure, axes[0])
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -43,10 +47,11 @@ def planes(panels: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 4.6), squeeze=False)
     for ax, (name, groups) in zip(axes[0], panels.items(), strict=True):
         for position, (group, points) in enumerate(groups.items()):
-            looks = style.series(group, position)
-            ax.plot(points[:, 0], points[:, 1], linestyle="none", markersize=4, alpha=0.7, **looks)
+            color, marker, filling = POINTS[position % len(POINTS)]
+            looks = {"color": color, "marker": marker, "markerfacecolor": filling, "label": markup.visible(group)}
+            ax.plot(points[:, 0], points[:, 1], linestyle="none", markersize=3, alpha=0.7, **looks)
         ax.set(title=name, xticks=[], yticks=[])
         ax.grid(visible=False)
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02))
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure

@@ -38,7 +38,7 @@ def cam_grid(images: np.ndarray, maps: np.ndarray, titles: Sequence[str], title:
     if overlay is not None:
         bar = figure.colorbar(overlay, ax=axes.ravel().tolist(), location="bottom", shrink=0.6, aspect=40, pad=0.02)
         bar.set_label("heat per area, one scale for all images (1: no preference)")
-    figure.suptitle(title, wrap=True)
+    style.heading(figure, title)
     return figure
 
 
@@ -85,7 +85,7 @@ def paired_regions(groups: dict[tuple[str, str], Estimate], names: Sequence[str]
     ax.set_xticks(range(len(names)), names)
     ax.set(ylabel=ylabel, xlim=(-0.5, len(names) - 0.5))
     style.legend_below(figure, [ax])
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -96,5 +96,5 @@ def randomisation(shares: Sequence[float], correlations: Sequence[Estimate], tit
     ax.axhline(0, color=SOFT, linestyle=":")
     ax.set(xlabel="layers made random, from the output down", ylabel="rank correlation with the trained\nmodel's maps (95 % interval)", ylim=(-1.05, 1.05))
     style.percent_axis(ax, "x")
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure

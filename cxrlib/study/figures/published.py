@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from cxrlib.metrics import classifier
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import paper
 from cxrlib.study.figures import style
-from cxrlib.study.figures.style import GRID
+from cxrlib.study.figures.style import GRID, SOFT
 
 TABLE_ROWS = {"random": "Random", "bit-s": "BiT-S", "bit-m": "BiT-M"}
 """Rows of Table 1 by the name of the initialisation."""
@@ -38,13 +39,16 @@ def beside(figure: Figure, legend_title: str | None = None, said: str = "the pap
         return figure
     ax = panels[-1]
     left, right = ax.get_xlim()
-    step = 0.06 * (right - left)
+    step = 0.05 * (right - left)
     ax.axvline(right, color=GRID, linewidth=1)
-    for init, value in accuracies().items():
+    if not isinstance(ax.xaxis.get_major_locator(), FixedLocator):
+        ax.set_xticks([tick for tick in ax.get_xticks() if left <= tick <= right])  # the axis ends where the paper's marks begin
+    ax.annotate("paper", (right + 2 * step, 0.01), xycoords=("data", "axes fraction"), ha="center", va="bottom", color=SOFT)
+    for place, (init, value) in enumerate(accuracies().items(), 1):
         looks = style.series(init, 0)
         looks |= {"markerfacecolor": "none", "linestyle": "none", "markersize": 9, "label": f"{looks['label']} ({said})"}
-        ax.plot([right + step], [value], **looks)
-    ax.set_xlim(left, right + 2 * step)
+        ax.plot([right + place * step], [value], **looks)
+    ax.set_xlim(left, right + (place + 1) * step)
     for legend in figure.legends:
         legend.remove()
     style.legend_below(figure, panels, legend_title, columns=3)

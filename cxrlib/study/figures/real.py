@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,7 @@ def note(title: str, text: str = "no records yet") -> Figure:
     """A small figure that says why there is nothing to draw."""
     figure, ax = plt.subplots(figsize=(WIDTH, 1.3))
     ax.axis("off")
-    ax.set_title(title)
+    style.heading(figure, title)
     ax.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, transform=ax.transAxes)
     return figure
 
@@ -70,7 +71,7 @@ def curves(table: pd.DataFrame | None, title: str) -> Figure:
 
 def confusion(found: tuple[Evaluation, str] | None, title: str) -> Figure:
     """Figure 6 of one run, or a note; ``found`` is of :func:`cxrlib.study.pages.performance.confusion`."""
-    return note(title) if found is None else common.confusion(found[0].confusion.matrix, f"{title}; {found[1]}")
+    return note(title) if found is None else common.confusion(found[0].confusion.matrix, title, found[1])
 
 
 def curve_pair(roc: dict, precision_recall: dict, title: str) -> Figure:
@@ -104,7 +105,7 @@ def trade_off(curves: dict[str, pd.DataFrame], points: dict[str, tuple[float, fl
     for axis in "xy":
         style.percent_axis(ax, axis)
     style.legend_below(figure, [ax], "line: mean, band: all seeds, marker: threshold 0.5")
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -119,7 +120,7 @@ def ranked(settings: pd.DataFrame, title: str) -> Figure:
     ax.axhline(float(settings["accuracy"].iloc[0]), color=SOFT, linestyle="--", linewidth=1.2, label="the best setting")
     ax.set(xlabel="settings, best first", ylabel="test accuracy (95 % interval)", xlim=(-1, len(settings)))
     style.percent_axis(ax)
-    figure.suptitle(title)
+    style.heading(figure, title)
     return published.beside(figure)
 
 
@@ -133,7 +134,7 @@ def reliability_pair(panels: dict[str, dict[str, pd.DataFrame]], title: str) -> 
         ax.set_title(panel)
     axes[0][0].set_ylabel("observed share of positives (95 % interval)")
     style.legend_below(figure, axes[0])
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -154,9 +155,10 @@ def forest(answers: Sequence[Judged], title: str) -> Figure:
             if np.isfinite(end) and end:
                 ax.plot([100 * end] * 2, [place - 0.4, place + 0.4], color=FAINT, linewidth=2)
     ax.axvline(0, color=SOFT, linewidth=1)
-    ax.set_yticks(places, [f"{a.part.claim}. {a.compared.name}{' (our reading)' if a.part.ours else ''}" for a in rows])
-    figure.suptitle(title)
-    ax.set(xlabel="difference (percentage points, adjusted interval)", ylim=(-0.7, len(rows) - 0.3))
+    names = [f"{a.part.claim}. {a.compared.name}{' (our reading)' if a.part.ours else ''}" for a in rows]
+    ax.set_yticks(places, [textwrap.fill(name, 36) for name in names])
+    style.heading(figure, title)
+    ax.set(xlabel="difference (points)", ylim=(-0.7, len(rows) - 0.3))
     style.legend_below(figure, [ax])
     return figure
 
@@ -183,10 +185,9 @@ def coverage(table: pd.DataFrame, title: str) -> Figure:
             places = [len(cells) - 1 - cells.index((row.of, row.metric, row.spread)) + 0.18 * (1.5 - shift) for row in part.itertuples()]
             face = "none" if population == "32 images per class" else color
             ax.plot(100 * part["covered"], places, marker, color=color, markerfacecolor=face, markersize=7, label=label)
-        ax.set(xticks=(90, 93, 95, 97, 100), title=f"{seeds} seeds", xlim=(89, 100))
+        ax.set(xticks=(90, 93, 95, 97, 100), title=f"{seeds} seeds", xlim=(89, 100), xlabel="holds the truth\n(% of studies)")
     names = [f"{shown.get(metric, metric)}{', difference' if of == 'difference' else ''}, seeds differ by {100 * spread:g}" for of, metric, spread in cells]
     axes[0][0].set_yticks(range(len(cells) - 1, -1, -1), names)
-    figure.supxlabel("studies whose interval holds the truth (%)")
     style.legend_below(figure, axes[0])
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -30,6 +31,7 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
     """
     if best_first is not None:
         panels = {panel: rows if isinstance(rows, str) else sorted(rows, key=lambda row: -float(row[1][best_first])) for panel, rows in panels.items()}
+    panels = {panel: rows if isinstance(rows, str) else _under_headings(rows) for panel, rows in panels.items()}
     drawn = [rows for rows in panels.values() if not isinstance(rows, str)]
     if not any(drawn):
         return note(title, "; ".join(f"{name}: {text}" for name, text in panels.items() if text) or "no records yet")
@@ -40,7 +42,6 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
     figure, axes = plt.subplots(nrows=len(panels), height_ratios=heights, figsize=(WIDTH, sum(heights) + 0.8), squeeze=False, sharex=True)
     for ax, (panel, rows) in zip(axes.flat, panels.items(), strict=True):
         ax.set_title(panel)
-        ax.set_xlabel(xlabel)
         ax.tick_params(labelbottom=True)
         if isinstance(rows, str) or not rows:
             ax.text(0.5, 0.5, rows or "no records yet", ha="center", va="center", wrap=True, transform=ax.transAxes, color=SOFT)
@@ -60,10 +61,25 @@ def dots(panels: dict[str, Rows | str], title: str, xlabel: str, reference: floa
         if reference is not None:
             ax.axvline(100 * reference, color=SOFT, linestyle=":", label=reference_name)
         ax.set_yticks(places, [name for name, _ in rows])
+        for label, line, (_, values) in zip(ax.get_yticklabels(), ax.get_ygridlines(), rows, strict=True):
+            if not values:  # a heading
+                label.set_fontweight("bold")
+                line.set_visible(False)
         ax.set_ylim(-0.6, len(rows) - 0.4)
+    axes.flat[-1].set_xlabel(xlabel)
+    if (layout := figure.get_layout_engine()) is not None:  # none without the style of the book
+        layout.set(h_pad=0.1)
     style.legend_below(figure, axes.flat)
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
+
+
+def _under_headings(rows: Rows) -> Rows:
+    """Rows such as 'view: AP', 'view: PA' under one heading each, 'view', which has no estimates; as they are if no beginning comes twice in turn."""
+    groups = [(head, list(part)) for head, part in itertools.groupby(rows, key=lambda row: row[0].partition(": ")[0])]
+    if not all(": " in name for name, _ in rows) or all(len(part) == 1 for _, part in groups):
+        return rows
+    return [row for head, part in groups for row in [(head, {}), *((name.partition(": ")[2], values) for name, values in part)]]
 
 
 def confounding(table: pd.DataFrame, title: str) -> Figure:
@@ -82,5 +98,5 @@ def confounding(table: pd.DataFrame, title: str) -> Figure:
         ax.set(xlabel="strength of confounding", title=measure)
     axes[0][0].set_ylabel("test score (%, 95 % interval)")
     style.legend_below(figure, axes[0])
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure

@@ -34,7 +34,7 @@ def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     ax.set_yticks(places, table["name"])
     ax.set(xlabel=xlabel)
     style.legend_below(figure, [ax], columns=3)
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure
 
 
@@ -55,5 +55,5 @@ def cost_lines(table: pd.DataFrame, lines: pd.DataFrame, x: str, title: str) -> 
         ax.plot(table[x] / 1000, table[cost], color=ACCENT, marker="o", linestyle="none")
         ax.set(xlabel="images (thousands)", ylabel="seconds", title=cost, ylim=(0, None))
         ax.legend(loc="upper left")
-    figure.suptitle(title)
+    style.heading(figure, title)
     return figure

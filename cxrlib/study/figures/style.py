@@ -11,6 +11,7 @@ counterpart there, and ``tests/study/test_figures.py`` checks contrast and colou
 from __future__ import annotations
 
 import re
+import textwrap
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -31,6 +32,9 @@ POINTS = 10.5
 """Size of the text: 14 CSS pixels."""
 SMALL = 9.5
 """Of captions inside a grid of images: 12.7 CSS pixels, the least there is."""
+
+TITLE = 70
+"""Letters of a title that fit into one line."""
 
 INK, SOFT, FAINT, GRID = "#20262e", "#5c6670", "#8b949e", "#d5dae0"
 ACCENT = "#1f5f7a"
@@ -136,13 +140,20 @@ def percent_axis(ax: Axes, axis: str = "y") -> None:
     getattr(ax, f"{axis}axis").set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
 
 
+def heading(figure: Figure, title: str, **place) -> None:
+    """The title of a figure, at the left as those of its panels, in as many lines as its width needs."""
+    figure.suptitle(textwrap.fill(title, TITLE), **{"x": 0.006, "ha": "left"} | place)
+
+
 def legend_below(figure: Figure, axes: Sequence[Axes], title: str | None = None, columns: int = 4) -> None:
-    """One legend for all panels, below them, where it takes no width; each label once."""
-    entries = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    """One legend for all panels, below them, where it takes no width; each label once, to be read row by row."""
+    entries = list({label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}.items())
     if entries:
-        wide = max(map(len, entries))
+        wide = max(len(label) for label, _ in entries)
         fit = max(1, min(columns, len(entries), int(92 / (wide + 6))))
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=fit, title=title)
+        even = -(-len(entries) // -(-len(entries) // fit))  # rows as even as they can be
+        by_column = [entry for column in range(even) for entry in entries[column::even]]  # which is how matplotlib fills a legend
+        figure.legend([handle for _, handle in by_column], [label for label, _ in by_column], loc="outside lower center", ncols=even, title=title)
 
 
 def dark_copy(drawing: str) -> str:

@@ -63,7 +63,8 @@ class Shown:
 
     def title(self, said: str) -> str:
         """Of a figure."""
-        return f"{self.kind[0].upper()}{self.kind[1:]} ({self.name}): {said}"
+        name = "" if self.name == self.badge else f" ({self.name})"  # "Phantoms (phantom)" says nothing more
+        return f"{self.kind[0].upper()}{self.kind[1:]}{name}: {said}"
 
 
 @dataclass(frozen=True)

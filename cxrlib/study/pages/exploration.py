@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cxrlib.data import splits
 from cxrlib.data.dataset import Dataset
 from cxrlib.data.decode import decode_image
 from cxrlib.data.labels import image_path
+from cxrlib.data.report import Report
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study.figures import captions
 from cxrlib.study.pages import file_sizes
@@ -35,7 +37,7 @@ def examples(dataset: Dataset, count: int, seed: int) -> tuple[dict[str, list[np
         chosen = index[index["label"] == label]
         chosen = chosen.iloc[np.sort(generator.choice(len(chosen), min(count, len(chosen)), replace=False))]
         images[label] = [decode_image(image_path(dataset.folder, row)) for _, row in chosen.iterrows()]
-        below[label] = [markup.visible(f"{row.file[:22]} ({row.source})") for row in chosen.itertuples()]
+        below[label] = [markup.visible(row.source) for row in chosen.itertuples()]
     return images, below
 
 
@@ -127,6 +129,19 @@ def duplicates(dataset: Dataset, size: int, distance: int, correlation: float, c
     found = splits.find_duplicates(small, ordered, distance, correlation)
     both = set.intersection(*(set(index.loc[index["split"] == split, "patient_id"]) for split in ("train", "test")))
     return found, {"duplicate_pairs": len(found), "leaking_pairs": int(found["cross_split"].sum()), "leaking_patients": len(both)}
+
+
+def soundness(report: Report) -> str:
+    """What is wrong with the files, the first ten of each kind, and what is worth knowing of them, in Markdown."""
+    seen: Counter[str] = Counter()
+    rows = []
+    for problem in report.problems:
+        seen[problem.kind] += 1
+        if seen[problem.kind] <= 10:
+            rows.append([problem.kind, problem.place, problem.message])
+    said = f"{len(report.problems)} problems in {report.rows:,} rows of the label files." if rows else f"No problem was found in {report.rows:,} rows of the label files."
+    lines = [markup.text(said), markup.frame_table(report.counts), markup.table(["problem", "where", "what"], rows) if rows else ""]
+    return "\n\n".join(filter(None, [*lines, "\n".join(f"- {markup.text(remark)}" for remark in report.remarks)]))
 
 
 def pair_table(pairs: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ from cxrlib import markup
 from cxrlib.experiment.record import Record, read_table
 from cxrlib.metrics import proportions
 from cxrlib.metrics.estimate import Estimate
-from cxrlib.study import pairs, paper, selection
+from cxrlib.study import pairs, paper, parts, selection
 from cxrlib.study.figures import style
 from cxrlib.study.verdicts import NOT_RECORDED
 
@@ -118,7 +118,7 @@ def rates(trials: Path, threshold: float) -> str:
     found = selection.by_validation(read_table(trials) if trials.is_file() else [], ("base_lr",), threshold)
     lines = [
         [
-            row["arch"], style.named(row["init"]), row["runs"], row["chosen on validation"][0], f"{100 * row['its test accuracy']:.1f}", row["chosen on test"][0],
+            parts.network(row["arch"]), style.named(row["init"]), row["runs"], row["chosen on validation"][0], f"{100 * row['its test accuracy']:.1f}", row["chosen on test"][0],
             f"{100 * row['its test accuracy there']:.1f}",
         ]
         for row in _rows(found)

@@ -22,6 +22,7 @@ from cxrlib.study.pages import probes, transfer
 from cxrlib.study.pages.chapter import Shown
 from cxrlib.study.pairs import points
 from cxrlib.study.parameters import UpstreamStudy
+from cxrlib.study.parts import network
 
 LAPTOP, LITE = "resnetv2_laptop", "tf_efficientnet_lite0"
 SIZES = ("32", "64", "128", "256", "512", transfer.FULL)
@@ -147,7 +148,20 @@ class Transfer:
 
     def rates(self) -> str:
         """The trials for the learning rate, as a Markdown table."""
-        return markup.frame_table(transfer.learning_rates(self.records).round(4))
+        table = transfer.learning_rates(self.records)
+        shown = table.assign(network=[network(arch) for arch in table["arch"]], percent=[f"{100 * auc:.1f}" for auc in table["validation AUC"]])
+        columns = {"network": "network", "learning rate": "learning rate", "percent": "validation AUC, %", "runs": "runs", "chosen": "chosen"}
+        return markup.frame_table(shown[list(columns)].rename(columns=columns))
+
+    @property
+    def rates_badge(self) -> str:
+        """From which data the trials are."""
+        return _badge_of(bool(record.data["is_phantom"]) for record in self.records if transfer.is_trial(record))
+
+    @property
+    def frozen_badge(self) -> str:
+        """From which data the runs with a frozen backbone are."""
+        return _badge_of("phantoms" in name for name in self.frozen["data"].unique())
 
     def told(self) -> dict[str, str]:
         """Sentences and plain conclusions for the text of pages, by data set and pair."""
@@ -232,6 +246,11 @@ class Transfer:
         full = wide[(wide["images per class"] == transfer.FULL) & wide["data"].str.contains("real")]
         said = [f"{style.named(row['init'])} {row['head only'].percent()} with the head only, {row['fine-tuned'].percent()} fine-tuned" for _, row in full.iterrows()]
         return "; ".join(said) or "not measured"
+
+
+def _badge_of(phantom: Iterable[bool]) -> str:
+    kinds = {captions.badge(is_phantom) for is_phantom in phantom}
+    return "both" if len(kinds) > 1 else next(iter(kinds), "none")
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
