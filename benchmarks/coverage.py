@@ -32,7 +32,7 @@ SEEDS, SPREADS = (3, 5), (0.0, 0.03, 0.05)
 
 def populations(results: Path) -> dict[str, coverage.Population]:
     """The initialisation with most upstream data and the one with none, with all training images and with 32 per class."""
-    runs = committed.read(results, "quarter")
+    runs = certainty.simulated_runs(results)
     by_init = runs.by_init(committed.PERFORMANCE)
     few = [record for record in runs.of(committed.DATA_SIZE) if record.config["images_per_class"] == 32]
     groups = {"all training images": by_init, "32 images per class": {name: [r for r in few if r.initialisation["name"].startswith(name)] for name in by_init}}

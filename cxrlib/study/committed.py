@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -132,13 +133,16 @@ def _name(identity: dict) -> str:
     return json.dumps(identity, sort_keys=True)
 
 
-def read(results: Path, profile: str) -> Recorded:
+def read(results: Path, profile: str, **overrides: Any) -> Recorded:
     """The records in ``results`` that answer a run of ``profile``; none if there is no such file.
+
+    Args:
+        overrides: parameters in place of those of the profile, as in :func:`cxrlib.study.plan.profile_runs`.
 
     Raises:
         ValueError: if they come from more than one data set, or the file is damaged.
     """
-    planned = profile_runs(profile)
+    planned = profile_runs(profile, **overrides)
     wanted = {_name(run.config.identity()) for run in planned}
     records = [r for r in (read_table(results) if Path(results).is_file() else []) if _name(r.config) in wanted]
     data = {(record.data["name"], record.data.get("images", record.data["fingerprint"])) for record in records}

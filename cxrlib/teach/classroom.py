@@ -139,7 +139,7 @@ def of_table_1(init: str, images_per_class: int | None = None) -> list[Record]:
     """Recorded runs on real X-rays at a quarter of the paper's resolution, one for each seed; scores only, no images.
 
     Args:
-        init: 'random', 'fractal-s' or 'fractal-m'.
+        init: 'random', 'photo-s' or 'photo-m'.
         images_per_class: training images; None: all of them, as in the paper's Table 1.
     """
     from cxrlib.study import committed

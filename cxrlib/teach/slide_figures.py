@@ -34,8 +34,8 @@ def _labels(records: list) -> np.ndarray:
 
 
 def _at_one_half() -> tuple[float, float]:
-    """Sensitivity and specificity on real X-rays of the networks from many fractals, means over their seeds."""
-    records = classroom.of_table_1("fractal-m")
+    """Sensitivity and specificity on real X-rays of the networks from many photographs, means over their seeds."""
+    records = classroom.of_table_1("photo-m")
     called, ill = classroom.matrix(records, "probability") > 0.5, _labels(records) == 1
     return float(called[:, ill].mean()), float((~called[:, ~ill]).mean())
 

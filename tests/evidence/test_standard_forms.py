@@ -61,7 +61,7 @@ def test_a_crate_says_what_was_run_on_what_and_what_came_of_it(checkout, tmp_pat
     assert found[result]["sha256"] == file_digest(checkout / "book" / "executed" / "09_real_xrays.ipynb")
     objects = [found[each] for each in listed(action["object"])]
     records = {each["name"]: each["sha256"] for each in objects if each["@type"] == "File"}
-    assert records["quarter.parquet"] == file_digest(ROOT / "results" / "quarter.parquet") and len(records) == 4, "the tables that the page of verdicts draws"
+    assert records["quarter.parquet"] == file_digest(ROOT / "results" / "quarter.parquet") and len(records) == 6, "the tables that the page of verdicts draws"
     assert {each["name"]: each["value"] for each in objects if each["@type"] == "PropertyValue"} == {"data": '"data/phantom"', "million": "1000"}
     for entity in found.values():  # every file that is named lies in the crate
         if "File" in entity["@type"]:

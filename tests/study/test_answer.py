@@ -68,6 +68,6 @@ def test_the_home_page_speaks_from_the_strip_and_the_verdicts(rows):
     lines = home.plain_lines(rows)
     table = {(row["claim"], row["compared"]): row["word"] for row in verdicts.table(rows)}
     assert [line.rsplit("; ", 1)[1].rstrip(".") for line in lines] == [
-        table[1, "few fractals against random weights"], table[1, "many fractals against few fractals"], table[4, "mixup against none"]
+        table[1, "few photographs against random weights"], table[1, "many photographs against few photographs"], table[4, "mixup against none"]
     ]
     assert home.plain_lines([])[0] == "Pretraining: not recorded yet."

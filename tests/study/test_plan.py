@@ -90,7 +90,7 @@ def test_the_quarter_profile_is_the_papers_grid_scaled(no_data):
     assert study.resolutions == tuple((resize / 4, crop / 4) for resize, crop in paper.resolutions)
     assert study.schedules == tuple(tuple(step / 20 for step in schedule) for schedule in paper.schedules)
     assert (study.mixups, study.mixup_value, study.batch_size) == (paper.mixups, paper.mixup_value, paper.batch_size / 2)
-    assert (study.arch, study.image_channels, study.inits) == ("resnetv2_laptop", 1, ("random", "fractal-s", "fractal-m"))
+    assert (study.arch, study.image_channels, study.inits) == ("resnetv2_laptop", 1, ("random", "photo-s", "photo-m"))
     assert len(study.seeds) == 3
     for model, notebook in ((Performance, PERFORMANCE), (DataSize, SIZE), (GradCam, CAM)):
         scaled, original = model.parse(quarter.parameters(notebook)), model()
@@ -98,13 +98,13 @@ def test_the_quarter_profile_is_the_papers_grid_scaled(no_data):
         assert scaled.schedule == tuple(step / 20 for step in original.schedule)
         assert scaled.mixup == original.mixup
     assert DataSize.parse(quarter.parameters(SIZE)).sizes == DataSize().sizes
-    assert GradCam.parse(quarter.parameters(CAM)).init == "fractal-m"
-    # 72 cells x 3 seeds; the two further seeds of Table 1; 5 sizes x 3 initialisations x 5 seeds.
+    assert GradCam.parse(quarter.parameters(CAM)).init == "photo-m"
+    # 72 cells x 3 seeds; the three further seeds of Table 1; 5 sizes x 3 initialisations x 6 seeds.
     papers = [run for run in plan.profile_runs("quarter") if {SENSITIVITY, PERFORMANCE, SIZE, CAM} & set(run.studies)]
-    assert len(papers) == 72 * 3 + 3 * 2 + 5 * 3 * 5
+    assert len(papers) == 72 * 3 + 3 * 3 + 5 * 3 * 6
     for notebook in (PERFORMANCE, SIZE):
         seeds = {run.config.seed for run in plan.profile_runs("quarter") if notebook in run.studies}
-        assert seeds == {0, 1, 2, 3, 4}
+        assert seeds == {0, 1, 2, 3, 4, 5}
 
 
 def test_an_override_reaches_every_study_that_has_it(no_data):

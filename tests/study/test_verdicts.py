@@ -537,9 +537,11 @@ def _asked(runs, study: str) -> list[str]:
 def test_every_committed_record_is_a_run_of_the_profile(committed):
     stored = record_tables.read_table(TABLE)
     counts = committed.counts().set_index("study")
-    assert counts.at["all", "recorded"] == len(stored) == len(committed.records)
+    assert counts.at["all", "recorded"] == len(committed.records)
+    before = recorded.read(TABLE, "quarter", inits=["random", "fractal-s", "fractal-m"], seeds=[0, 1, 2, 3, 4])  # before there were photographs
+    assert {record.key for record in stored} == {record.key for record in [*committed.records, *before.records]}
     papers = {run for study in ("02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "05_grad_cam") for run in _asked(committed, study)}
-    assert len(papers) == 297, "the paper's grid; other notebooks may ask for more"
+    assert len(papers) == 72 * 3 + 3 * 3 + 5 * 3 * 6, "the paper's grid; other notebooks may ask for more"
     assert counts.at["all", "planned"] == len(committed.planned) >= len(papers)
     assert (counts["recorded"] + counts["missing"] == counts["planned"]).all()
     assert committed.data_name() == "covidx-mini"
@@ -573,10 +575,10 @@ def test_every_verdict_is_recomputed_from_the_committed_records(committed):
         assert answer.interval == pytest.approx(np.mean(last[b]) - np.mean(last[a]))
     # What the audit found: its values, and the words that evidence decides and not a random stream.
     by_name = {answer.compared.name: answer for row in rows for answer in row.parts}
-    against = by_name["random weights with mixup against many fractals without"]
-    assert (round(100 * against.interval, 1), against.word) == (-5.5, "contradicted")
+    against = by_name["random weights with mixup against many photographs without"]
+    assert against.interval.high < 0 and against.word == "contradicted"
     later = by_name["1,000 steps against 500 steps"]
-    assert (round(100 * later.interval, 1), later.word) == (7.2, "contradicted"), "the gain past the middle schedule is not little"
+    assert later.interval.low > 0.02 and later.word == "contradicted", "the gain past the middle schedule is not little"
 
 
 SHOW = """

@@ -174,7 +174,7 @@ def test_records_of_the_class_are_what_the_labs_say(monkeypatch):
         runs = classroom.of_transfer("photo-m", 32, real)
         assert len(runs) == 6 and {r.data["is_phantom"] for r in runs} == {not real}
         assert classroom.matrix(runs, "right").shape == (6, 200)
-    assert len(classroom.of_table_1("fractal-m")) == 5
+    assert len(classroom.of_table_1("photo-m")) == 6
 
 
 def test_near_is_false_for_what_is_no_number():

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxrlib.study import committed
 from cxrlib.study.comparisons import design_of_paper, family_size
 from cxrlib.study.verdicts import ALPHA
 
 METHOD = "two-way analysis"
+STARTS = ("random", "fractal-s", "fractal-m")
 TWO_SEEDS, ADJUSTED = "two-way analysis, two seeds", "two-way analysis, adjusted as for verdicts"
 """The same method in other cells than those of the figure: with two seeds, and with the confidence of the intervals that decide verdicts."""
 ALL, FEW = "all training images", "32 images per class"
 COLUMNS = ["population", "method", "of", "metric", "seeds", "spread", "repeats", "covered", "below", "above", "width"]
+
+
+def simulated_runs(results: Path) -> committed.Recorded:
+    """The recorded runs whose patients and logits are simulated: of the starts of ``STARTS``, five seeds. They stay, whatever the profile asks for by now."""
+    return committed.read(results, "quarter", inits=STARTS, seeds=tuple(range(5)))
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def test_every_cell_is_there_and_covers_93_to_97_percent(table):
 def test_a_cell_is_simulated_again_and_comes_out_the_same(table, monkeypatch):
     """The least dear cell to the last study: what is committed is what the code gives."""
     monkeypatch.chdir(ROOT)
-    by_init = committed.read(ROOT / "results" / "quarter.parquet", "quarter").by_init(committed.PERFORMANCE)
+    by_init = certainty.simulated_runs(ROOT / "results" / "quarter.parquet").by_init(committed.PERFORMANCE)
     last, first = (thresholds.scores(list(by_init.values())[place]) for place in (-1, 0))
     whole = coverage.population([last.logits, first.logits], last.labels, last.patients)
     again = coverage.simulate(whole, metrics=("accuracy",), seeds=(3,), spreads=(0.05,), repeats=4000)
@@ -60,7 +60,7 @@ def test_two_seeds_and_the_intervals_of_verdicts_are_simulated_too(table, monkey
     assert said["coverage_low"].startswith(f"{100 * low['covered'].min():.1f} to {100 * low['covered'].max():.1f} % for differences in AUC")
     assert low["covered"].min() == table[(table["method"] == certainty.METHOD) & (table["population"] == certainty.ALL)]["covered"].min(), "the page says that it is least there"
     monkeypatch.chdir(ROOT)
-    by_init = committed.read(ROOT / "results" / "quarter.parquet", "quarter").by_init(committed.PERFORMANCE)
+    by_init = certainty.simulated_runs(ROOT / "results" / "quarter.parquet").by_init(committed.PERFORMANCE)
     last, first = (thresholds.scores(list(by_init.values())[place]) for place in (-1, 0))
     whole = coverage.population([last.logits, first.logits], last.labels, last.patients)
     for row in coverage.simulate(whole, metrics=("accuracy",), seeds=(2,), spreads=(0.05,), repeats=4000).itertuples():
@@ -75,7 +75,7 @@ def test_the_page_says_what_the_table_holds(table, tmp_path):
     assert (said["coverage_cells"], said["coverage_repeats"]) == ("36", "4,000")
     none = certainty.read(tmp_path / "none.json")
     assert none.empty and certainty.texts(none)["coverage_least"] == "not recorded yet"
-    assert real.coverage(none, "t").axes[0].get_title() == "t"
+    assert real.coverage(none, "t").get_suptitle() == "t"
     (tmp_path / "bad.json").write_text(json.dumps({"rows": [{"a": 1}]}))
     with pytest.raises(ValueError, match="no table of coverage"):
         certainty.read(tmp_path / "bad.json")

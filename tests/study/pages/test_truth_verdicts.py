@@ -42,7 +42,7 @@ def test_heat_on_lungs_and_opacities_is_the_mean_of_the_rows_and_its_word_follow
     table = attention.read(RESULTS / "attention.parquet")
     said = looking.answers(table, APART)
     last = looking.networks(table)[-1]
-    rows = table[(table["init"] == last) & (table["method"] == attention.CAM) & (table["layer"] == looking.last_layer(table))]
+    rows = table[(table["training"] == APART) & (table["init"] == last) & (table["method"] == attention.CAM) & (table["layer"] == looking.last_layer(table))]
     for region in ("lungs", "opacities"):
         known = rows.dropna(subset=[region])
         assert f"{100 * known[region].mean():.1f}" in said[region]
