@@ -150,7 +150,7 @@ def test_the_committed_heat_belongs_to_committed_records():
     table = cam_energy.read(ROOT / "results" / "grad_cam.parquet")
     about = table.attrs["about"]
     stored = {record.key: record for record in record_tables.read_table(ROOT / "results" / "quarter.parquet")}
-    assert len(about["records"]) == table["seed"].nunique() == 5
+    assert len(about["records"]) == table["seed"].nunique() == 6
     for seed, key in about["records"].items():
         record = stored[key]
         assert record.config["seed"] == int(seed)
