@@ -126,7 +126,7 @@ class Transfer:
         )
 
     def controls(self) -> str:
-        """What more photographs and what more steps give, each with the other kept, over all sizes, as a Markdown table."""
+        """What more photographs and what more steps give, each with the other kept, over all sizes, as a Markdown table; empty if neither is recorded."""
         rows = []
         for place, (better, worse) in enumerate(CONTROLLED[:4]):
             for name in self.shown:
@@ -135,7 +135,7 @@ class Transfer:
                     last = table.iloc[-1]
                     changed = "ten times the photographs, the same steps" if place < 2 else "ten times the steps, the same photographs"
                     rows.append([self.label(name), changed, f"{style.named(better)} − {style.named(worse)}", points(last["accuracy"]), points(last["AUC"]), last["pairs"]])
-        return markup.table(["data", "what changes", "comparison", "accuracy", "AUC", "pairs"], rows) if rows else NO_RUNS
+        return markup.table(["data", "what changes", "comparison", "accuracy", "AUC", "pairs"], rows) if rows else ""
 
     def single(self) -> str:
         """Every comparison at every size, as a Markdown table."""
