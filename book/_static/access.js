@@ -7,7 +7,7 @@
       button.querySelectorAll("i, svg").forEach((icon) => { icon.setAttribute("aria-hidden", "true"); icon.removeAttribute("title"); });
     });
   };
-  const boxes = ".bd-article figure, .bd-article .pst-scrollable-table-container, .bd-article .cell_output, .bd-article div.math, .bd-article pre, mjx-container[display="true"], .bd-article .cxr-scroll";
+  const boxes = ".bd-article figure, .bd-article .pst-scrollable-table-container, .bd-article .cell_output, .bd-article div.math, .bd-article pre, mjx-container[display='true'], .bd-article .cxr-scroll";
   const reach = () => document.querySelectorAll(boxes).forEach((box) => {
     const scrolls = (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) && getComputedStyle(box).overflowX !== "visible";
     if (scrolls && !box.hasAttribute("tabindex")) { box.tabIndex = 0; box.dataset.cxrReached = ""; }
