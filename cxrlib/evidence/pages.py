@@ -76,7 +76,8 @@ class CardsDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         found: list[nodes.Node] = []
-        for card in [*cards(), lungs_card(Path(self.env.srcdir).parent / LUNGS)]:
+        lungs = Path(self.env.srcdir).parent / LUNGS
+        for card in [*cards(), *([lungs_card(lungs)] if lungs.is_file() else [])]:
             rows: list[list[Cell]] = [[nodes.literal("", card.name), ""], *([nodes.strong("", heading), text] for heading, text in card.rows)]
             found.append(table(rows, ["cxr-card"]))
         return found
