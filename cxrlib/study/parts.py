@@ -40,6 +40,12 @@ def network(arch: str) -> str:
     return NETWORKS.get(arch, arch)
 
 
+def layer_name(layer: str) -> str:
+    """A layer of a ResNet in words, such as 'stage 2' for ``stages.1``; its own name if it has none."""
+    stage = re.fullmatch(r"stages\.(\d+)", layer)
+    return f"stage {int(stage[1]) + 1}" if stage else "last layer" if layer == "norm" else layer
+
+
 def upstream(init: str) -> str:
     """The upstream set of an initialisation: ``photo-s-1``, the second pretraining on ``photo-s``, belongs to ``photo-s``.
 

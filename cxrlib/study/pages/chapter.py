@@ -19,7 +19,7 @@ from cxrlib.model.network import count_parameters, create_model
 from cxrlib.study import committed, paper, verdicts
 from cxrlib.study.claims import CLAIMS
 from cxrlib.study.comparisons import compared, family_size
-from cxrlib.study.parts import Part, upstream
+from cxrlib.study.parts import Part, network, upstream
 from cxrlib.study.verdicts import CANNOT, CONTRADICTED, HOLDS, MIXED, NOT_RECORDED, NOT_SEEN, Judged, Verdict
 from cxrlib.weights.registry import registry
 
@@ -93,9 +93,9 @@ class RealStudy:
 def data_line(live: Shown, records: Sequence[Record], real: Shown | None = None, recorded: Sequence[Record] = (), more: str = "") -> str:
     """Whose data a page shows, in one line: the recorded, then those of this copy."""
     first = "" if real is None else f"recorded {markup.text(real.kind)} ({markup.code(real.name)}, {len(recorded)} runs), then "
-    networks = ", ".join(map(markup.code, dict.fromkeys(record.config["arch"] for record in records)))
+    networks = markup.text(" and ".join(dict.fromkeys(network(record.config["arch"]) for record in records)))
     seeds = ", ".join(str(seed) for seed in sorted({record.config["seed"] for record in records}))
-    live_text = f"{markup.code(live.name)} ({live.kind}), {len(records)} runs of {networks} with the seeds {seeds}"
+    live_text = f"{markup.code(live.name)} ({live.kind}), {len(records)} runs ({networks}; seeds {seeds})"
     return f"**Data shown on this page:** {first}{live_text}, trained as this page was made.{more}"
 
 

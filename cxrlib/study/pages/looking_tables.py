@@ -12,7 +12,7 @@ from cxrlib.study.pages.attention import CAM, REGIONS, UNTRAINED
 from cxrlib.study.pages.looking import NAMES, QUESTIONS, chosen, mean, networks, shares, side_agreement
 from cxrlib.study.pages.shortcuts import NOT_RECORDED
 from cxrlib.study.pairs import points
-from cxrlib.study.parts import named
+from cxrlib.study.parts import layer_name, named
 from cxrlib.study.truth import APART, PUBLISHED
 
 
@@ -46,7 +46,7 @@ def checks(table: pd.DataFrame, training: str = APART) -> list[list[str]]:
             maps = part[(part["method"] == method) & (part["layer"] == layer)]
             seeds = str(maps["seed"].nunique())
             heat = [mean(maps, column).percent() for column in ("lungs", "opacities", "point_opacities")]
-            rows.append([named(init), f"{method} at {layer}" if layer else method, *heat, side_agreement(maps)[0].percent(), seeds])
+            rows.append([named(init), f"{method}, {layer_name(layer)}" if layer else method, *heat, side_agreement(maps)[0].percent(), seeds])
     return rows
 
 

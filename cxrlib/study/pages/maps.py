@@ -29,6 +29,7 @@ from cxrlib.study.figures.captions import badge
 from cxrlib.study.pages import heat
 from cxrlib.study.pairs import mean_interval
 from cxrlib.study.parameters import GradCam
+from cxrlib.study.parts import named, network, upstream
 
 CHESTS = {"lungs": "lungs", "lung-boxes": "boxes around the lungs"}
 """Folders of masks that stand for the chest, the best first, and what they are called."""
@@ -223,7 +224,7 @@ def about(live: Maps | None, reason: str) -> tuple[str, str]:
         return f"{markup.bold('Not computed for this copy:')} {markup.text(reason)}.", "real"
     record, name = live.record, live.dataset.folder.resolve().name
     kind, accuracy = "phantoms" if live.dataset.is_phantom else "X-rays", live.right.mean()
-    what = f"model {markup.code(live.parameters.arch)} from {markup.code(record.initialisation['name'])}, {100 * accuracy:.0f} % of test images called right, record {markup.code(record.key)}"
+    what = f"the {markup.text(network(live.parameters.arch))} from {markup.text(named(upstream(record.initialisation['name'])))}, {100 * accuracy:.0f} % of test images called right, record {markup.code(record.key)}"
     return f"**Data shown below:** {markup.code(name)} ({kind}), {what}. Maps are taken at the layer {markup.code(live.layer)}.", live.badge
 
 

@@ -20,6 +20,7 @@ from cxrlib.study.pages.maps import lacking
 from cxrlib.study.pages.second_set import SecondSet
 from cxrlib.study.pages.shortcuts import Evidence, scored
 from cxrlib.study.parameters import Shortcuts
+from cxrlib.study.parts import named, network, upstream
 from cxrlib.study.thresholds import performance_of
 
 STUDY = "06_shortcuts"
@@ -91,7 +92,7 @@ class TwoSets:
         text = f"**Data shown on this page:** {markup.text(self.real.title)}, {have} of {planned} runs of the profile {markup.code(parameters.profile)} recorded"
         if self.live is None:
             return f"{text}. {markup.bold('Not computed for this copy:')} {markup.text(self.lacking)}."
-        text += f"; and {markup.text(self.live.title)}, {len(self.live.records)} runs of {markup.code(parameters.arch)} from {markup.code(parameters.init)}, seeds {list(parameters.seeds)}."
+        text += f"; and {markup.text(self.live.title)}, {len(self.live.records)} runs ({markup.text(network(parameters.arch))}, from {markup.text(named(upstream(parameters.init)))}; seeds {', '.join(map(str, parameters.seeds))})."
         masks = lung_masks(parameters)
         return text if masks is None else f"{text} Where its lungs lie is known from {markup.code(masks.name)}{', boxes and no outlines' if 'box' in masks.name else ''}."
 
