@@ -12,6 +12,7 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.data import read_index
 from cxrlib.study.parameters import Speed
+from cxrlib.study.parts import network
 
 TABLES = ("rows", "ideas", "scale", "memory", "start", "folding", "machine", "versions")
 COSTS = ("index", "fingerprint", "cache", "epoch")
@@ -142,7 +143,7 @@ def measured_on(measured: dict[str, Any]) -> str:
 
 def folding(measured: dict[str, Any]) -> str:
     """What folding the weight standardisation into the weights gained, network by network."""
-    return "; ".join(f"{1 / ratio:.2f} ({name})" for name, ratio in measured["folding"].items())
+    return "; ".join(f"{1 / ratio:.2f} ({network(name.partition(', ')[0])}, {name.partition(', ')[2]})" for name, ratio in measured["folding"].items())
 
 
 def ratio_table(table: pd.DataFrame) -> str:
