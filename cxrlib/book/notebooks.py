@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrlib import markup
+from cxrlib.book import kept
 from cxrlib.data.provenance import digests
 from cxrlib.experiment.one_run import RECORDED_PACKAGES
 from cxrlib.files import atomic_write, file_digest
@@ -29,7 +29,6 @@ from cxrlib.files import atomic_write, file_digest
 LIBRARY = Path(__file__).parent.parent
 # Rooms and modules that shape pages and commands, not results: editing them must not repeat an experiment.
 NOT_IN_STAMP = frozenset({"book", "cli", "evidence", "teach", "__main__.py"})
-KEPT_EXECUTIONS = 60
 HOSTED = "hosted"
 """Cell of :mod:`cxrlib.book.launch`, which does nothing where a book is made."""
 
@@ -247,8 +246,8 @@ def execute(
     if unknown:
         raise BookError(f"{template.name} has no parameter '{unknown[0]}'; take it out of the profile or declare it there")
     key = stamp(template, parameters, data_states, about)
-    kept = _kept_at(key, destination.name, root)
-    content = None if force else _kept(kept)
+    where = kept.place(key, destination.name, root)
+    content = None if force else kept.read(where)
     executed = content is None
     if content is None:
         started, used = time.monotonic(), kernels_seconds()
@@ -266,12 +265,10 @@ def execute(
         notebook.metadata["cxr"] = {**about, "stamp": key, "seconds": seconds, "cpu_seconds": round(kernels_seconds() - used, 1), "versions": versions}
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         content = nbformat.writes(notebook)
-        atomic_write(kept, content)
-        atomic_write(kept.with_suffix(".sha256"), hashlib.sha256(content.encode()).hexdigest())
+        kept.write(where, content)
         unfinished.unlink(missing_ok=True)
-        _forget_old_executions(kept.parent.parent)
     else:
-        os.utime(kept.parent)
+        os.utime(where.parent)
     if not destination.is_file() or destination.read_text(encoding="utf-8") != content:
         atomic_write(destination, content)
     return executed
@@ -279,24 +276,4 @@ def execute(
 
 def is_current(template: Path, parameters: Mapping[str, Any], data_states: Mapping[str, str], about: Mapping[str, Any], root: Path) -> bool:
     """Whether :func:`execute`, given the same, would find a kept execution and run nothing."""
-    return _kept(_kept_at(stamp(template, parameters, data_states, about), template.name, root)) is not None
-
-
-def _kept_at(key: str, name: str, root: Path) -> Path:
-    return root / ".cache" / "book" / "executed" / key / name
-
-
-def _kept(path: Path) -> str | None:
-    """An execution that was kept; None if there is none or it is not what was kept."""
-    try:
-        content = path.read_bytes()
-        stated = path.with_suffix(".sha256").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return None
-    return content.decode() if hashlib.sha256(content).hexdigest() == stated else None
-
-
-def _forget_old_executions(folder: Path) -> None:
-    by_age = sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-    for old in by_age[:-KEPT_EXECUTIONS]:
-        shutil.rmtree(old, ignore_errors=True)
+    return kept.read(kept.place(stamp(template, parameters, data_states, about), template.name, root)) is not None
