@@ -1,8 +1,4 @@
-"""Notebook 00 as a whole: the recorded transfer study on each data set, the probes of layers, and what both say.
-
-The tables behind it are in :mod:`cxrlib.study.pages.transfer`, :mod:`~cxrlib.study.pages.upstream` and
-:mod:`~cxrlib.study.pages.probes`.
-"""
+"""The recorded transfer study of notebook 00 on each data set, and what it says; its tables are made in :mod:`cxrlib.study.pages.transfer`."""
 
 from __future__ import annotations
 
@@ -14,14 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from cxrlib import markup
-from cxrlib.config import RunConfig
-from cxrlib.experiment.one_run import open_dataset
 from cxrlib.experiment.record import Record, read_table
 from cxrlib.study.figures import captions, style
-from cxrlib.study.pages import probes, transfer
+from cxrlib.study.pages import transfer
 from cxrlib.study.pages.chapter import Shown
 from cxrlib.study.pairs import points
-from cxrlib.study.parameters import UpstreamStudy
 from cxrlib.study.parts import network
 
 LAPTOP, LITE = "resnetv2_laptop", "tf_efficientnet_lite0"
@@ -107,7 +100,7 @@ class Transfer:
     def finding_sizes(self, value: str) -> str:
         """Test scores with all training images."""
         largest = self.by_size[self.by_size["images per class"] == self.by_size["images per class"].iloc[-1]]
-        return f"Test {value} with all training images. {_panels(largest, 'data', value)}"
+        return f"Test {value} with all training images. {by_panel(largest, 'data', value)}"
 
     def finding_ladder(self, value: str) -> str:
         """From the least to the most that was seen upstream."""
@@ -216,7 +209,7 @@ class Transfer:
         if first.empty:
             return "Nothing is recorded of frozen networks yet."
         full = first[first["images per class"] == first["images per class"].iloc[-1]]
-        return f"Test AUC with all training images. {_panels(full, 'backbone', 'AUC')}"
+        return f"Test AUC with all training images. {by_panel(full, 'backbone', 'AUC')}"
 
     @property
     def frozen_first(self) -> pd.DataFrame:
@@ -257,48 +250,9 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("images per class", key=lambda column: column.map(SIZES.index), kind="stable")
 
 
-def _panels(table: pd.DataFrame, by: str, value: str) -> str:
+def by_panel(table: pd.DataFrame, by: str, value: str) -> str:
+    """A value of each start, panel by panel, in words."""
     return " ".join(captions.panel(name, f"{captions.each(dict(zip(rows['init'], rows[value], strict=True)))}.") for name, rows in table.groupby(by, sort=False))
-
-
-@dataclass(frozen=True)
-class Probed:
-    """AUCs of linear probes of the data of this copy and of what was recorded."""
-
-    aucs: pd.DataFrame
-    badge: str
-
-    @classmethod
-    def trained(cls, parameters: UpstreamStudy, study: Transfer) -> Probed:
-        """Probe the layers on the data of this copy; those recorded of other data stand beside them."""
-        dataset = open_dataset(parameters)
-        here = Shown.of(dataset)
-        fewest = int(dataset.index[dataset.index["split"] == "train"]["label"].value_counts().min())
-        settings = RunConfig(
-            data=parameters.data, labels=parameters.labels, cache=parameters.cache, arch=LAPTOP, image_channels=1, resize=parameters.crop, crop=parameters.crop,
-            images_per_class=min(parameters.probe_images, fewest),
-        )  # fmt: skip
-        live = probes.probe(dataset, settings, parameters.inits, parameters.probe_seeds)
-        kept = probes.read(parameters.probes)
-        aucs = probes.probe_aucs(pd.concat([kept[kept["data"] != here.name], live], ignore_index=True))
-        kinds = {name: shown.kind for name, shown in study.shown.items()} | {here.name: here.kind}
-        aucs["data"] = [f"{name} ({kinds.get(name, 'real X-rays')})" for name in aucs["data"]]
-        return cls(aucs, "both" if aucs["data"].nunique() > 1 else here.badge)
-
-    @property
-    def last(self) -> pd.DataFrame:
-        """Of the last stage."""
-        return self.aucs[self.aucs["layer"] == probes.LAYERS[-1]]
-
-    def finding(self) -> str:
-        return f"What the last layer tells before any fine-tuning, as test AUC. {_panels(self.last, 'data', 'AUC')}"
-
-    def table(self) -> str:
-        """The best layer of each start beside the last, as a Markdown table."""
-        best = self.aucs.loc[self.aucs.groupby(["data", "init"], sort=False)["AUC"].apply(lambda values: values.astype(float).idxmax())]
-        ends = {(row["data"], row["init"]): row["AUC"].percent() for _, row in self.last.iterrows()}
-        rows = [[row["data"], style.named(row["init"]), row["layer"], row["AUC"].percent(), ends[row["data"], row["init"]]] for _, row in best.iterrows()]
-        return markup.table(["data", "start", "best layer", "its AUC", "AUC of the last stage"], rows)
 
 
 def data_line(study: Transfer) -> str:
