@@ -84,13 +84,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "coverage.json")
     parser.add_argument("--repeats", type=int, default=4000)
     arguments = parser.parse_args()
-    rows = []
-    for name, whole in populations(arguments.results).items():
+    rows, simulated = [], populations(arguments.results)
+    for name, whole in simulated.items():
         found = coverage.simulate(whole, seeds=SEEDS, spreads=SPREADS, repeats=arguments.repeats)
         tables = {"two-way analysis": found, "bootstrap, replaced": replaced(whole, arguments.repeats // 4)}
         rows += [{"population": name, "method": method} | row for method, table in tables.items() for row in table.to_dict("records")]
         print(f"{name}: {100 * found['covered'].min():.1f} to {100 * found['covered'].max():.1f} % over {len(found)} cells")
-    rows += wider(populations(arguments.results)[certainty.ALL], arguments.repeats)
+    rows += wider(simulated[certainty.ALL], arguments.repeats)
     about = {"what": "coverage of intervals, simulated", "records": arguments.results.name, "code_version": code_version()}
     atomic_write(arguments.out, json.dumps(about | {"rows": rows}, indent=1) + "\n")
 

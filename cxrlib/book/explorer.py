@@ -36,8 +36,10 @@ Z = 1.959963984540054
 """Two-sided 95 % of the normal distribution, of Wilson's interval (Wilson 1927)."""
 
 
-PERCENT: dict[str, Any] = {"values": [0, 0.2, 0.4, 0.6, 0.8, 1], "labelExpr": "format(100 * datum.value, '.0f') + ' %'"}
-"""An axis of shares, as every other page writes them."""
+PERCENT_LABELS: dict[str, Any] = {"labelExpr": "format(100 * datum.value, '.0f') + ' %'"}
+"""Of an axis of shares, as every other page writes them."""
+PERCENT = PERCENT_LABELS | {"values": [0, 0.2, 0.4, 0.6, 0.8, 1]}
+"""An axis of all shares."""
 
 
 def counts(records: Sequence[Record]) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def beta() -> dict[str, Any]:
     pure = {alpha: float(part[(part["low"] < 0.05 - 1e-9) | (part["low"] > 0.95 - 1e-9)]["share"].sum()) for alpha, part in beta_shares().groupby("alpha")}
     shares = f"[{', '.join(f'{pure[alpha]:.3f}' for alpha in ALPHAS)}]"
     bars = alt.Chart(beta_shares()).transform_filter("datum.alpha === alpha").mark_bar(color=style.ACCENT).encode(
-        x=alt.X("low:Q", title="weight lambda", scale=alt.Scale(domain=[0, 1])), x2="high:Q", y=alt.Y("share:Q", title="share of batches", scale=alt.Scale(domain=[0, 0.5]), axis=alt.Axis(labelExpr="format(100 * datum.value, '.0f') + ' %'")), y2=alt.datum(0),
+        x=alt.X("low:Q", title="weight lambda", scale=alt.Scale(domain=[0, 1])), x2="high:Q", y=alt.Y("share:Q", title="share of batches", scale=alt.Scale(domain=[0, 0.5]), axis=alt.Axis(**explorer.PERCENT_LABELS)), y2=alt.datum(0),
     )  # fmt: skip
     said = f"'Alpha ' + alpha + ': in ' + format(100 * {shares}[indexof({alphas}, alpha)], '.0f') + ' % of batches one of the two images has a share of at least 95 %.'"
     return _finished(bars.properties(width=520, height=180).add_params(alpha), said)

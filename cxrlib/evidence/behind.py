@@ -9,7 +9,7 @@ from cxrlib.experiment.record import Record
 from cxrlib.study import comparisons
 from cxrlib.study.committed import Design, read
 from cxrlib.study.comparisons import Arms
-from cxrlib.study.pairs import setting
+from cxrlib.study.pairs import partners, setting
 from cxrlib.study.parts import Part
 
 Name = tuple[int, str, str]
@@ -36,6 +36,6 @@ def _chosen(part: Part, arms: Arms, records: list[Record], design: Design) -> It
     if not arms.worse:
         return [record for record in mine if setting(record).items() >= arms.better.items()]
     worse = {name: value for name, value in arms.worse.items() if name != "longer"}
-    first, second = comparisons.pairs(mine, arms.better, worse)
-    third = comparisons.pairs(mine, arms.better, {"schedule": arms.worse["longer"]})[1] if "longer" in arms.worse else []
+    first, second = partners(mine, arms.better, worse)
+    third = partners(mine, arms.better, {"schedule": arms.worse["longer"]})[1] if "longer" in arms.worse else []
     return [*first, *second, *third]

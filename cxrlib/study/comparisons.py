@@ -17,7 +17,7 @@ from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.two_way import Measured
 from cxrlib.study import paper
 from cxrlib.study.committed import Design
-from cxrlib.study.pairs import by_setting, correctness, pretrainings, seeds_of, setting
+from cxrlib.study.pairs import correctness, partners, pretrainings, seeds_of, setting
 from cxrlib.study.parts import PARTS, Part, named
 from cxrlib.study.thresholds import performance, scores_of
 
@@ -126,16 +126,6 @@ def family_size(design: Design) -> int:
     )
 
 
-def pairs(records: Iterable[Record], better: dict, worse: dict) -> tuple[list[Record], list[Record]]:
-    """Runs that have the values ``better`` and their partners with ``worse``, alike in every other axis and the seed."""
-    records = list(records)
-    arms = [
-        by_setting((record for record in records if setting(record).items() >= values.items()), *values) for values in (better, worse)
-    ]
-    shared = [key for key in arms[0] if key in arms[1]]
-    return [arms[0][key] for key in shared], [arms[1][key] for key in shared]
-
-
 def contributions(records: list[Record], measure: str, threshold: float) -> np.ndarray:
     """Contributions (seeds, patients) to a metric of Table 1, averaged over the settings of each seed, in the order of the seeds."""
     values = operating.contributions(scores_of([record.table() for record in records]), measure, threshold)
@@ -148,9 +138,9 @@ def measure(records: list[Record], arms: Arms, metric: str, threshold: float) ->
         chosen = [record for record in records if all(setting(record)[name] == value for name, value in arms.better.items())]
         return (two_way.analyse(contributions(chosen, metric, threshold), pretrainings(chosen), bounded=True) if chosen else None), len(chosen)
     longer = arms.worse.get("longer")
-    first, second = pairs(records, arms.better, {name: value for name, value in arms.worse.items() if name != "longer"})
+    first, second = partners(records, arms.better, {name: value for name, value in arms.worse.items() if name != "longer"})
     if longer is not None:  # twice the middle less both ends: the bend of three schedules
-        third = dict(zip(map(_but_schedule, first), pairs(records, arms.better, {"schedule": longer})[1], strict=False))
+        third = dict(zip(map(_but_schedule, first), partners(records, arms.better, {"schedule": longer})[1], strict=False))
         kept = [place for place, record in enumerate(first) if _but_schedule(record) in third]
         first, second = ([arm[place] for place in kept] for arm in (first, second))
         third = [third[_but_schedule(record)] for record in first]
@@ -168,7 +158,7 @@ def _but_schedule(record: Record) -> tuple:
 
 def calmness(records: list[Record], arms: Arms) -> tuple[Measured | None, int]:
     """Mean change of test accuracy between evaluations in the first half of training: ``worse`` less ``better``; t over seeds."""
-    first, second = pairs(records, arms.better, arms.worse)
+    first, second = partners(records, arms.better, arms.worse)
     if len(first) < 2:
         return None, len(first)
     gaps = np.array([_swing(b) - _swing(a) for a, b in zip(first, second, strict=True)])

@@ -89,17 +89,23 @@ def cells(records: list[Record], by: list[str], threshold: float = 0.5) -> pd.Da
     return pd.DataFrame(rows, dtype=object)
 
 
+def partners(records: Iterable[Record], better: dict, worse: dict) -> tuple[list[Record], list[Record]]:
+    """Runs that have the values ``better`` and their partners with ``worse``, alike in every other axis and the seed."""
+    records = list(records)
+    arms = [by_setting((record for record in records if setting(record).items() >= values.items()), *values) for values in (better, worse)]
+    shared = [key for key in arms[0] if key in arms[1]]
+    return [arms[0][key] for key in shared], [arms[1][key] for key in shared]
+
+
 def effect(records: list[Record], axis: str, better: object, worse: object, threshold: float = 0.5, positive: bool | None = None) -> Estimate:
     """Accuracy with ``axis`` at ``better`` minus at ``worse``, over all settings and seeds that both have.
 
     Raises:
         ValueError: if no setting occurs with both values, or one occurs twice with one of them.
     """
-    arms = [by_setting((record for record in records if setting(record)[axis] == value), axis) for value in (better, worse)]
-    shared = [key for key in arms[0] if key in arms[1]]
-    if not shared:
+    first, second = partners(records, {axis: better}, {axis: worse})
+    if not first:
         raise ValueError(f"no two records differ in {axis} only, {better} against {worse}")
-    first, second = ([arm[key] for key in shared] for arm in arms)
     return compare(first, second, threshold, positive).estimate()
 
 

@@ -12,17 +12,12 @@ import numpy as np
 
 from cxrlib.book.notebooks import BookError
 from cxrlib.metrics.classifier import ppv_npv_at_prevalence, wilson
-from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.inference import auc_difference, difference_over_seeds
 from cxrlib.teach import classroom
 
 SCHEDULE = (500, 1500, 3000, 4500, 10000)
 BATCH = 64
 """The paper's schedule and batch (section 3.3)."""
-
-
-def _points(estimate: Estimate) -> str:
-    return f"{100 * estimate:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
 def _patients(records: list) -> np.ndarray:
@@ -53,12 +48,12 @@ def _numbers(_folder: Path) -> dict[str, str]:
     found = {"log2": f"{math.log(2):.2f}", "warmup": f"{SCHEDULE[0]:,}", "steps": f"{SCHEDULE[-1]:,}", "images_shown": f"{SCHEDULE[-1] * BATCH:,}"}
     for name, init in (("frozen_random", "random"), ("frozen_fractal", "fractal-m")):
         frozen, tuned = classroom.frozen_on_real(init)
-        found[name] = _points(auc_difference(classroom.matrix(tuned, "logit"), classroom.matrix(frozen, "logit"), _labels(tuned), _patients(tuned)))
+        found[name] = auc_difference(classroom.matrix(tuned, "logit"), classroom.matrix(frozen, "logit"), _labels(tuned), _patients(tuned)).percent()
     few = {init: classroom.of_transfer(init, 32) for init in ("photo-m", "random")}
-    found["few"] = _points(difference_over_seeds(*(classroom.matrix(records, "right") for records in few.values()), _patients(few["random"])))
+    found["few"] = difference_over_seeds(*(classroom.matrix(records, "right") for records in few.values()), _patients(few["random"])).percent()
     curve = confounding.curve(classroom.recorded(1.0))
     full = curve[curve["measure"] == "accuracy"].iloc[0]
-    found |= {"own": f"{100 * full['own']:.0f}", "plain": f"{100 * full['unconfounded']:.0f}", "lost": _points(full["gap"])}
+    found |= {"own": f"{100 * full['own']:.0f}", "plain": f"{100 * full['unconfounded']:.0f}", "lost": full["gap"].percent()}
     sensitivity, specificity = _at_one_half()
     found |= {"sensitivity": f"{100 * sensitivity:.0f}", "specificity": f"{100 * specificity:.0f}"}
     found["ppv1"] = f"{100 * ppv_npv_at_prevalence(sensitivity, specificity, 0.01)[0]:.0f}"

@@ -283,7 +283,7 @@ def test_names_of_either_upstream_are_looked_up_in_one_place():
         assert names == [f"{parts.named(small)} against random weights", f"{parts.named(large)} against {parts.named(small)}"]
     assert (parts.upstream("photo-s-1"), parts.upstream("photo-60"), parts.upstream("mine")) == ("photo-s", "photo-60", "mine")
     made = [record(0.3, f"photo-s-{seed % 3}", seed) for seed in range(5)] + [record(0.3, "random", seed) for seed in range(5)]
-    assert len(comparisons.pairs(made, {"init": "photo-s"}, {"init": "random"})[0]) == 5
+    assert len(pairs.partners(made, {"init": "photo-s"}, {"init": "random"})[0]) == 5
 
 
 def test_three_pretrainings_are_a_source_of_variation_of_their_own():

@@ -74,27 +74,28 @@ def fewest_and_most(table: pd.DataFrame, records: list[Record]) -> str:
         return "Nothing is recorded with few images yet."
     names = style.in_order(table["init"])
     least, most = names[0], names[-1]
-    gains = {size: gained(records, most, least, size) for size in (int(min(few)), None)}
+    fewest = int(min(few))
+    gains = {size: gained(records, most, least, size) for size in (fewest, None)}
     if least == most or None in gains.values():
         return f"What {style.named(most)} gain with few images and with all is {NOT_RECORDED}."
-    more = {seed: gains[int(min(few))][seed] - gain for seed, gain in gains[None].items() if seed in gains[int(min(few))]}
+    more = {seed: gains[fewest][seed] - gain for seed, gain in gains[None].items() if seed in gains[fewest]}
+
     def estimated(found: dict[int, np.ndarray]) -> Estimate:
         nested = pairs.pretrainings(sorted((r for r in records if r.config["seed"] in found), key=lambda r: r.config["seed"]))
         return two_way.analyse(np.stack(list(found.values())), nested).estimate()
 
-    estimate, said = estimated(more), [points(estimated(found)) for found in (*gains.values(), more)]
+    with_few, with_all, estimate = (estimated(found) for found in (*gains.values(), more))
     word = "more" if estimate.low > 0 else "less" if estimate.high < 0 else "not told from the same"
     return (
-        f"From {style.named(most)} instead of {style.named(least)} it is {said[0]} with {min(few):g} images per class and {said[1]} with all of them. "
-        f"With few labels that is {word}: {said[2]} between the two gains, plain intervals."
+        f"From {style.named(most)} instead of {style.named(least)} it is {points(with_few)} with {fewest} images per class and {points(with_all)} with all of them. "
+        f"With few labels that is {word}: {points(estimate)} between the two gains, plain intervals."
     )
 
 
 def gained(records: list[Record], most: str, least: str, size: int | None) -> dict[int, np.ndarray] | None:
     """By seed, the contributions (patients) to the accuracy from one start less that from another; None if no seed has both."""
-    runs = {init: {r.config["seed"]: r for r in records if r.config["images_per_class"] == size and pairs.setting(r)["init"] == init} for init in (most, least)}
-    found = {}
-    for seed in sorted(set(runs[most]) & set(runs[least])):
-        (a, patients), (b, _) = (pairs.correctness([runs[init][seed]]) for init in (most, least))
-        found[seed] = two_way.share(a.astype(float) - b, patients)[0]
-    return found or None
+    first, second = pairs.partners(records, {"init": most, "images_per_class": size}, {"init": least, "images_per_class": size})
+    if not first:
+        return None
+    (a, patients), (b, _) = map(pairs.correctness, (first, second))
+    return dict(sorted(zip(pairs.seeds_of(first), two_way.share(a.astype(float) - b, patients), strict=True)))

@@ -11,7 +11,6 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.experiment.record import Record, read_table
 from cxrlib.metrics import proportions
-from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import pairs, paper, parts, selection
 from cxrlib.study.figures import style
 from cxrlib.study.verdicts import NOT_RECORDED
@@ -89,14 +88,10 @@ def both_tests(grid: list[Record], held_out: list[Record], threshold: float, few
     same = sum(row["chosen on test"] == row["chosen on validation"] for row in rows)
     most = max(row["settings"] for row in rows)
     return (
-        f"choosing among {split.cells} settings on half of the test images flatters by {_interval(split.gain)} points; choosing among {most} settings of one start "
+        f"choosing among {split.cells} settings on half of the test images flatters by {split.gain.percent()} points; choosing among {most} settings of one start "
         f"on all of them takes the setting that validation takes too for {same} of {len(rows)} starts, and so adds nothing there. "
         "The more settings and the fewer images, the more the choice is luck"
     )
-
-
-def _interval(gain: Estimate) -> str:
-    return f"{100 * gain:.1f} ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
 
 
 def agreement(held_out: list[Record], threshold: float) -> str:
@@ -154,7 +149,7 @@ def finding_settings(table: pd.DataFrame) -> str:
 def answer(found: dict[str, Any], grid: list[Record], threshold: float, fewest: int) -> str:
     """What the page answers, in two sentences of Markdown."""
     chosen = selection.optimism(grid, threshold, fewest=fewest)
-    said = NOT_RECORDED if chosen is None else f"the best of {chosen.cells} looks {_interval(chosen.gain)} points better than it is"
+    said = NOT_RECORDED if chosen is None else f"the best of {chosen.cells} looks {chosen.gain.percent()} points better than it is"
     return (
         f"{markup.text(found['right_a'])} against {found['right_b']} of {found['right_n']} images, the paper's lead over the model before it: {markup.text(found['same_answer'].lower())}. "
         f"If a setting is chosen on half of the test patients and scored on the other half, {said}."

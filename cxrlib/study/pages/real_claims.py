@@ -68,7 +68,7 @@ def lite_answer(runs: ByInit, threshold: float) -> str:
     """What ImageNet weights gain over random ones, in words."""
     if not {"random", "imagenet-lite"} <= set(runs):
         return NOT_RECORDED
-    better, worse = comparisons.pairs(sum(runs.values(), []), {"init": "imagenet-lite"}, {"init": "random"})
+    better, worse = pairs.partners(sum(runs.values(), []), {"init": "imagenet-lite"}, {"init": "random"})
     gained = pairs.points(pairs.compare(better, worse, threshold).estimate())
     ranked = pairs.points(pairs.auc_difference(better, worse))
     return f"ImageNet weights less random weights, {len(better)} seeds: accuracy {gained}, AUC {ranked}"

@@ -83,10 +83,8 @@ def steps(records: list[Record], design: Design) -> str:
     for axis, name, unit in (("resolution", 1, "px"), ("schedule", -1, "steps")):
         values = getattr(design, f"{axis}s")
         for less, more in pairwise(values):
-            arms = [pairs.by_setting((record for record in records if pairs.setting(record)[axis] == value), axis) for value in (more, less)]
-            shared = [key for key in arms[0] if key in arms[1]]
-            if shared:
-                first, second = ([arm[key] for key in shared] for arm in arms)
+            first, second = pairs.partners(records, {axis: more}, {axis: less})
+            if first:
                 both = [pairs.points(pairs.compare(first, second).estimate()), pairs.points(pairs.auc_difference(first, second))]
                 lines.append([f"{more[name]:,} {unit} against {less[name]:,}", *both])
     return markup.table(["step", "accuracy (95 % interval)", "AUC (95 % interval)"], lines) if lines else NOT_RECORDED
