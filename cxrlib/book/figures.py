@@ -1,4 +1,4 @@
-"""Figures on their way from an executed notebook to a page: caption, alternative text, badge, and a copy for the dark theme."""
+"""Figures on their way from an executed notebook to a page: caption, alternative text, badge, and both themes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxRole
 
 from cxrlib import markup
+from cxrlib.book.drawings import DARK_TARGET
 from cxrlib.files import atomic_write
 from cxrlib.study.figures.captions import BADGES, MIME
-from cxrlib.study.figures.style import dark_copy
 
 if TYPE_CHECKING:
     from docutils.nodes import Node, system_message
@@ -137,7 +137,7 @@ class FigureDirective(Figure):
     """A figure of an executed notebook, by its ``mystnb.figure`` name, for a page other than its own.
 
     MyST-NB's ``glue:figure`` with ``:doc:`` shows what a cell glued and no more. Here the finding as alternative text and
-    the badge come along, and the drawing is a file of the book, so that it has a copy for the dark theme.
+    the badge come along, and the drawing is a file of the book, so that it has the colours of both themes.
     """
 
     required_arguments = 2
@@ -172,24 +172,15 @@ class FigureDirective(Figure):
 
 
 def both_themes(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """Show every drawing twice, one copy for each theme; the theme hides the other."""
+    """Show every drawing twice, in the colours of each theme; the theme hides the other (:func:`cxrlib.book.drawings.both_themes`)."""
 
     def two(found: re.Match) -> str:
-        dark = found["address"].removesuffix(".svg") + ".dark.svg"
+        dark = f"{found['address']}#{DARK_TARGET}"
         rest = re.sub(r' class="([^"]*)"', "", found["before"] + found["after"])
         return "".join(f'<img class="cxr-drawing {theme}" src="{address}"{rest}>' for theme, address in (("cxr-light", found["address"]), ("cxr-dark", dark)))
 
     if "_images/" in (context.get("body") or ""):
         context["body"] = DRAWING.sub(two, context["body"])
-
-
-def write_dark_copies(app: Sphinx, error: Exception | None) -> None:
-    """Beside every drawing of a built book its copy for the dark theme."""
-    if error is not None or app.builder.format != "html":
-        return
-    for path in sorted((Path(app.outdir) / "_images").glob("*.svg")):
-        if not path.name.endswith(".dark.svg"):
-            path.with_name(f"{path.stem}.dark.svg").write_text(dark_copy(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
@@ -198,4 +189,3 @@ def setup(app: Sphinx) -> None:
     app.add_directive("cxr-figure", FigureDirective)
     app.add_transform(OutputBadges)
     app.connect("html-page-context", both_themes)
-    app.connect("build-finished", write_dark_copies)

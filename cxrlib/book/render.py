@@ -13,6 +13,7 @@ from pathlib import Path
 from cxrlib.book.chapters import ENDS_WITH_PARENT
 from cxrlib.book.notebooks import LIBRARY, BookError, package_versions
 from cxrlib.book.offline import external_requests
+from cxrlib.book.slim import slim
 from cxrlib.files import atomic_write
 
 # Jupyter Book of this interpreter, whatever is on PATH.
@@ -59,7 +60,7 @@ def render(root: Path, pages: Path, force: bool) -> bool:
     warnings = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)]
     if status or warnings or not (built / "index.html").is_file():
         raise BookError("\n".join([f"the pages were not built; the whole log is {log}", *(warnings[:40] or lines[-15:])]))
-    _slim(built)
+    slim(built)
     requests = external_requests(built)
     if requests:
         raise BookError("\n".join(["the pages would fetch from outside, which must never happen:", *requests[:40]]))
@@ -85,9 +86,3 @@ def _put_in_place(built: Path, pages: Path) -> None:
         pages.rename(old)
     fresh.rename(pages)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _slim(built: Path) -> None:
-    """Take out what no reader's browser asks for: maps from the theme's packed scripts and styles to their sources, a tenth of the book."""
-    for path in (built / "_static").rglob("*.map"):
-        path.unlink()

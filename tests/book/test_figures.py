@@ -2,14 +2,13 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 from common import ROOT
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from cxrlib.book import figures
-from cxrlib.study.figures import captions, style
+from cxrlib.study.figures import captions
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><text style="fill: #20262e">a</text></svg>'
 
@@ -64,19 +63,12 @@ def test_every_figure_of_the_templates_tells_what_it_found():
                 assert shown["image"]["alt"].strip(), path.name
 
 
-def test_both_themes_get_a_drawing(tmp_path):
+def test_both_themes_get_a_drawing():
     context = {"body": '<figure><img alt="A &lt; B" class="x" src="../_images/a.svg" width="9"><img src="../_images/b.png"><img src="_static/frames/0.svg"></figure>'}
     figures.both_themes(None, "", "", context, None)
-    assert context["body"].count("<img") == 4, "only drawings that have a dark copy are doubled"
+    assert context["body"].count("<img") == 4, "only drawings that know both themes are doubled"
     assert '<img class="cxr-drawing cxr-light" src="../_images/a.svg" alt="A &lt; B" width="9">' in context["body"]
-    assert '<img class="cxr-drawing cxr-dark" src="../_images/a.dark.svg" alt="A &lt; B" width="9">' in context["body"]
-    (tmp_path / "_images").mkdir()
-    (tmp_path / "_images" / "a.svg").write_text(SVG)
-    app = SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(format="html"))
-    for _ in range(2):
-        figures.write_dark_copies(app, None)
-    assert sorted(path.name for path in (tmp_path / "_images").iterdir()) == ["a.dark.svg", "a.svg"]
-    assert style.DARK[style.INK] in (tmp_path / "_images" / "a.dark.svg").read_text()
+    assert '<img class="cxr-drawing cxr-dark" src="../_images/a.svg#dark" alt="A &lt; B" width="9">' in context["body"]
 
 
 def test_the_badge_of_live_results_follows_the_copy(tmp_path):
