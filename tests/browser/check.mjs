@@ -10,6 +10,7 @@ const [executablePath, folder, ...pages] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"] });
 for (const theme of ["light", "dark"]) for (const width of [1400, 390]) {
   const context = await browser.newContext({ viewport: { width, height: 1000 }, colorScheme: theme, offline: true });
+  context.setDefaultTimeout(300_000); // a busy machine is no fault of a page
   for (const name of pages) {
     const page = await context.newPage(), say = (what, more) => console.log(JSON.stringify({ theme, width, page: name, what, more }));
     page.on("pageerror", (error) => say("error", error.message));

@@ -5,9 +5,10 @@ const { chromium } = createRequire(import.meta.url)("playwright-core");
 const [executablePath, folder] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 const page = await (await browser.newContext({ offline: true, viewport: { width: 1400, height: 1000 } })).newPage(), errors = [];
+page.setDefaultTimeout(300_000); // a busy machine is no fault of a page
 page.on("pageerror", (error) => errors.push(error.message));
 await page.goto(`${pathToFileURL(folder)}/explorer.html`);
-await page.waitForSelector("#cxr-chart svg", { timeout: 20000 });
+await page.waitForSelector("#cxr-chart svg");
 await page.waitForTimeout(500);
 const said = () => page.textContent("#cxr-said");
 const first = await said();

@@ -5,9 +5,10 @@ const { chromium } = createRequire(import.meta.url)("playwright-core");
 const [executablePath, folder, name] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 const page = await (await browser.newContext({ offline: true, viewport: { width: 1400, height: 1000 } })).newPage(), errors = [];
+page.setDefaultTimeout(300_000); // a busy machine is no fault of a page
 page.on("pageerror", (error) => errors.push(error.message));
 await page.goto(`${pathToFileURL(folder)}/${name}`);
-await page.waitForFunction(() => [...document.querySelectorAll(".cxr-widget-said")].every((said) => said.textContent), null, { timeout: 20000 });
+await page.waitForFunction(() => [...document.querySelectorAll(".cxr-widget-said")].every((said) => said.textContent));
 const widgets = {};
 for (const widget of await page.locator(".cxr-widget").all()) {
   const said = [await widget.locator(".cxr-widget-said").textContent()];
