@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -44,9 +45,18 @@ class Record(BaseModel):
         """Per-image predictions of a split: file, patient_id, label (0 or 1), logit, probability (0 to 1)."""
         from scipy.special import expit
 
-        table = pd.DataFrame(self.predictions)
-        table = table[table["split"] == split].drop(columns="split").reset_index(drop=True)
-        return table.assign(probability=expit(table["logit"].astype(float)))
+        known, table = self._tables.get(split, (None, None))
+        if table is None or known is not self.predictions:  # a copy with other predictions has the tables of its model
+            table = pd.DataFrame(self.predictions)
+            table = table[table["split"] == split].drop(columns="split").reset_index(drop=True)
+            table = table.assign(probability=expit(table["logit"].astype(float)))
+            self._tables[split] = self.predictions, table
+        return table.copy()
+
+    @functools.cached_property
+    def _tables(self) -> dict[str, tuple[dict[str, list], pd.DataFrame]]:
+        """What :meth:`table` made, with the predictions that it made it of: a verdict asks for it in every comparison of a run."""
+        return {}
 
     def curve(self) -> pd.DataFrame:
         """The history as a table with a row per evaluation."""

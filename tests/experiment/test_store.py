@@ -189,6 +189,20 @@ def test_a_table_brings_every_bit_back(three, tmp_path):
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_predictions_are_those_of_the_record_whoever_asked_before(three):
+    record = next(iter(three[1].values()))
+    table = record.table()
+    wanted = table.copy()
+    table["logit"] = 0.0
+    assert record.table().equals(wanted), "what one caller does to the table reaches no other"
+    logits = [-value for value in record.predictions["logit"]]
+    other = record.model_copy(update={"predictions": record.predictions | {"logit": logits}})
+    for _ in range(2):
+        assert other.table()["logit"].tolist() == [-value for value in wanted["logit"]]
+        assert record.table().equals(wanted)
+    assert record == type(record)(**dict(record)) and set(record.model_dump()) == set(type(record).model_fields)
+
+
 def test_a_table_is_readable_by_people_and_names_no_machine(three, tmp_path):
     import pandas as pd
 
