@@ -47,8 +47,9 @@ class Record(BaseModel):
 
         known, table = self._tables.get(split, (None, None))
         if table is None or known is not self.predictions:  # a copy with other predictions has the tables of its model
-            table = pd.DataFrame(self.predictions)
-            table = table[table["split"] == split].drop(columns="split").reset_index(drop=True)
+            wanted = [name == split for name in self.predictions["split"]]  # before pandas looks for the type of every text
+            columns = {name: [value for value, kept in zip(values, wanted, strict=True) if kept] for name, values in self.predictions.items() if name != "split"}
+            table = pd.DataFrame(columns if any(wanted) else self.predictions, columns=list(columns)).iloc[: sum(wanted)]
             table = table.assign(probability=expit(table["logit"].astype(float)))
             self._tables[split] = self.predictions, table
         return table.copy()
