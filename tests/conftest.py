@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from common import write_folder
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
@@ -35,6 +36,13 @@ def one_run(covidx_folder, tmp_path):
         "device": "cpu",
         "threads": 1,
     }
+
+
+@pytest.fixture
+def forked():
+    """Kernels of notebooks, and what the package starts with :data:`sys.executable`, have their imports behind them."""
+    with warm.everywhere():
+        yield
 
 
 def pytest_collection_modifyitems(items):

@@ -66,7 +66,7 @@ def test_a_share_of_the_cores_is_never_more_than_there_are(monkeypatch):
         assert usable_cores() == wanted
 
 
-def test_one_sweep_runs_what_the_notebooks_will_ask_for(tmp_path, monkeypatch):
+def test_one_sweep_runs_what_the_notebooks_will_ask_for(tmp_path, monkeypatch, forked):
     """Every run that these notebooks ask for is recorded before the first of them starts."""
     from cxrlib.study.plan import plan
 

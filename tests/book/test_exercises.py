@@ -82,7 +82,7 @@ def holding(folder, words):
     return [path for path in folder.rglob("*") if path.is_file() and words.encode() in path.read_bytes()]
 
 
-def test_the_students_edition_holds_no_solution_anywhere(tmp_path):
+def test_the_students_edition_holds_no_solution_anywhere(tmp_path, forked):
     root = made(tmp_path)
     assert render.render(exercises.student_copy(root), root / "_build" / "html-student", force=True) is True
     pages = root / "_build" / "html-student"

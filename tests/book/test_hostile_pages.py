@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import warm
 from common import ROOT
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
@@ -176,7 +177,8 @@ def executed(values: dict[str, dict], about: dict, out: Path, texts: list[str]) 
         notebook.cells.insert(place + 1, new_code_cell(given, metadata={"tags": ["injected-parameters"]}))
     whole = nbformat.v4.new_notebook(cells=[cell for notebook in notebooks.values() for cell in notebook.cells])
     client = NotebookClient(whole, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}})
-    client.execute(env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    with warm.everywhere():
+        client.execute(env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
     for name, notebook in notebooks.items():
         figures.adopt_findings(notebook)
         book_notebooks.clean(notebook, {})
@@ -211,7 +213,8 @@ def built(tmp_path_factory):
     shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("executed"))
     about = {"profile": "<u onclick=evil()>$$evil$$", "data": FOLDER, "external": EXTERNAL}
     executed(parameters(folder, tmp), about, root / "book" / "executed", texts + [text.replace("/SECRET", str(secret)) for text in MULTILINE])
-    assert render.render(root, root / "_build" / "html", force=True) is True
+    with warm.everywhere():
+        assert render.render(root, root / "_build" / "html", force=True) is True
     assert not list(tmp.rglob("evil-was-run")) and not (ROOT / "evil-was-run").exists()
     return root / "_build" / "html", texts
 

@@ -34,7 +34,7 @@ def executed(name: str, kind: str, folder, monkeypatch) -> str:
     ("name", "kind"),
     [pytest.param(name, kind, marks=() if (name, kind) in QUICK else pytest.mark.slow) for name in ON_DATA for kind in KINDS],
 )
-def test_a_notebook_runs_on_a_lopsided_folder(name, kind, tmp_path, monkeypatch):
+def test_a_notebook_runs_on_a_lopsided_folder(name, kind, tmp_path, monkeypatch, forked):
     said = executed(name, kind, tmp_path, monkeypatch)
     if (name, kind) == ("04_data_size", "three images of each class"):
         assert "Left out: 4, 8 images per class, since the smaller class has 3." in said.replace("&#46;", ".").replace("&#58;", ":")

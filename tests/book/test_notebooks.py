@@ -55,7 +55,7 @@ def tiny(covidx_folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs_on_a_tiny_profile(path, tiny, monkeypatch):
+def test_notebook_runs_on_a_tiny_profile(path, tiny, monkeypatch, forked):
     folder, where = tiny
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -88,7 +88,7 @@ def test_notebook_runs_on_a_tiny_profile(path, tiny, monkeypatch):
         ("01_data_exploration", {"data": "no/such/folder"}, "'no/such/folder' does not exist"),
     ],
 )
-def test_a_wrong_parameter_stops_the_first_cell(name, values, says, tmp_path):
+def test_a_wrong_parameter_stops_the_first_cell(name, values, says, tmp_path, forked):
     out = tmp_path / "out.ipynb"
     with pytest.raises(papermill.PapermillExecutionError, match=says):
         papermill.execute_notebook(ROOT / "notebooks" / f"{name}.ipynb", out, values, cwd=ROOT, progress_bar=False)

@@ -74,7 +74,7 @@ def test_a_folder_that_lacks_by_a_fault_is_refused_as_ever(positives, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["05_grad_cam", "06_shortcuts"])
-def test_a_chapter_with_records_shows_them_and_says_what_it_does_not_draw(name, positives, tmp_path, monkeypatch):
+def test_a_chapter_with_records_shows_them_and_says_what_it_does_not_draw(name, positives, tmp_path, monkeypatch, forked):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     values = Profile.load("tiny").parameters(name) | {"data": str(positives), "store": str(tmp_path / "runs"), "cache": str(tmp_path / "cache")}

@@ -3,10 +3,10 @@
 import json
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
+import warm
 
 from cxrlib.config import RunConfig
 from cxrlib.experiment import one_run as experiment
@@ -154,7 +154,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(one_run, tmp_path):
         "experiment.run(json.loads(sys.argv[1]), progress=False)\n"
     )
     arguments = json.dumps({k: str(v) if hasattr(v, "parts") else v for k, v in settings.items()})
-    killed = subprocess.run([sys.executable, "-c", script, arguments], capture_output=True, timeout=120, check=False)
+    killed = subprocess.run(warm.python("-c", script, arguments), capture_output=True, timeout=120, check=False)
     assert killed.returncode == -9, killed.stderr
     assert not list(one_run["store"].glob("*/record.json"))
     assert len(list(one_run["store"].glob("*/checkpoint.safetensors"))) == 1
@@ -181,7 +181,7 @@ def test_of_two_processes_that_want_one_run_at_once_exactly_one_trains(one_run):
         "experiment._train_and_record, experiment.locked = noted, together\n"
         "print(experiment.run(json.loads(sys.argv[1]), progress=False).model_dump_json())\n"
     )
-    command = [sys.executable, "-c", script, json.dumps(settings, default=str)]
+    command = warm.python("-c", script, json.dumps(settings, default=str))
     both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
         assert process.stdout.readline() == "ready\n"

@@ -4,10 +4,10 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 import numpy as np
 import pytest
+import warm
 from common import write_folder
 
 from cxrlib.experiment.one_run import run
@@ -19,13 +19,12 @@ def launch(settings: dict, processes: int = 2) -> subprocess.CompletedProcess:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1"]
+    launcher = warm.python("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1")
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
     chosen = [f"-p{name}={json.dumps(value, default=str)}" for name, value in settings.items()]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*launcher, "-m", "cxrlib", "train", *chosen], capture_output=True, text=True, timeout=240, env=environment, check=False
-    )
+    with warm.everywhere():
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run([*launcher, "-m", "cxrlib", "train", *chosen], capture_output=True, text=True, timeout=240, env=environment, check=False)
 
 
 @pytest.fixture(scope="module")
