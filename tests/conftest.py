@@ -1,12 +1,21 @@
 """Small data that tests share. Training runs in tests use one thread: the suite may run beside others."""
 
+import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
+
+# Workers side by side share the cores: a thread each. NumPy and torch read this when they load.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import warm
-from common import write_folder
+from common import ROOT, write_folder
+
+# Files of a minute and more, the longest first: what starts last should be short, or one worker ends long after the others.
+LONGEST = ("book/test_two_books.py", "book/test_notebooks.py", "book/test_hostile_pages.py", "book/test_build.py", "teach/test_labs.py")
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -45,8 +54,16 @@ def forked():
         yield
 
 
+def pytest_configure(config):
+    """Workers of pytest-xdist get whole files in the order below, not those with most tests first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items):
-    """Tests marked ``gpu`` need a CUDA device."""
+    """The longest files come first; tests marked ``gpu`` need a CUDA device."""
+    order = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
     if any("gpu" in item.keywords for item in items):
         import torch
 
