@@ -17,6 +17,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from cxrlib import markup
+from cxrlib.book import again
 from cxrlib.files import atomic_write
 from cxrlib.study import committed
 from cxrlib.study.figures import style
@@ -174,12 +175,8 @@ class ViewerDirective(SphinxDirective):
         frames = frames_of(Path(self.env.srcdir) / "executed" / f"{self.arguments[0]}.ipynb")
         if not frames:
             return [nodes.paragraph("", "This copy holds no phantoms to step through.")]
-        folder = Path(self.env.app.outdir) / "_static" / "frames"
-        items = []
-        for number, frame in enumerate(frames):
-            for kind, picture in frame["pictures"].items():
-                atomic_write(folder / f"{number}-{kind}.svg", picture.encode())
-            items.append({"said": frame["said"], "kinds": list(frame["pictures"])})
+        self.env.metadata[self.env.docname]["cxr_frames"] = self.arguments[0]
+        items = [{"said": frame["said"], "kinds": list(frame["pictures"])} for frame in frames]
         said = markup.html_text(items[0]["said"])
         buttons = "".join(f'<label><input type="radio" name="cxr-kind" value="{kind}"{" checked" if place == 0 else ""}> {markup.html_text(kind)}</label> ' for place, kind in enumerate(items[0]["kinds"]))
         data = json.dumps(items, ensure_ascii=False).replace("</", "<\\/")
@@ -203,13 +200,23 @@ def frames_of(notebook: Path) -> list[dict[str, Any]]:
     return []
 
 
+def write_frames(app: Sphinx, error: Exception | None) -> None:
+    """The pictures of the viewers, also of one whose page was read by an earlier build."""
+    if error is not None or app.builder.format != "html":
+        return
+    for notebook in sorted({about["cxr_frames"] for about in app.env.metadata.values() if "cxr_frames" in about}):
+        for number, frame in enumerate(frames_of(Path(app.srcdir) / "executed" / f"{notebook}.ipynb")):
+            for kind, picture in frame["pictures"].items():
+                atomic_write(Path(app.outdir) / "_static" / "frames" / f"{number}-{kind}.svg", picture.encode())
+
+
 def write_script(app: Sphinx, error: Exception | None) -> None:
     """The script that draws charts, without the addresses that it names but never asks."""
     if error is not None or app.builder.format != "html" or not any("cxr_charts" in about or "cxr_widgets" in about for about in app.env.metadata.values()):
         return
     import vl_convert
 
-    bundle = re.sub(r"https://vega\.github\.io/(?:schema|editor)/[\w./-]*", "", vl_convert.javascript_bundle())
+    bundle = re.sub(r"https://vega\.github\.io/(?:schema|editor)/[\w./-]*", "", again.kept(app, SCRIPT, vl_convert.javascript_bundle))
     atomic_write(Path(app.outdir) / "_static" / SCRIPT, f"(() => {{{bundle}\n}})();\n")  # its names are its own; a module could not be loaded from disk
 
 
@@ -224,4 +231,5 @@ def setup(app: Sphinx) -> None:
     app.add_directive("cxr-explorer", ExplorerDirective)
     app.add_directive("cxr-viewer", ViewerDirective)
     app.connect("html-page-context", _scripts, priority=400)
+    app.connect("build-finished", write_frames)
     app.connect("build-finished", write_script)

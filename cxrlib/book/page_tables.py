@@ -112,5 +112,4 @@ class TableDirective(SphinxDirective):
         }
         if self.arguments[0] not in makers:
             raise self.error(f"no table '{self.arguments[0]}'; there are: {', '.join(makers)}")
-        self.env.note_reread()
         return [verdict_tables.table(makers[self.arguments[0]](book.parent))]

@@ -34,7 +34,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
 from cxrlib import DISCLAIMER
-from cxrlib.book import access, exercises, explorer, figures, launch, quizzes, verdict_tables, widgets
+from cxrlib.book import access, again, exercises, explorer, figures, launch, quizzes, verdict_tables, widgets
 from cxrlib.book.page_tables import TableDirective, executed
 from cxrlib.book.source import SourceRole, source_pages
 from cxrlib.markup import html_text
@@ -165,6 +165,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     figures.setup(app)
     access.setup(app)
+    again.setup(app)
     explorer.setup(app)
     exercises.setup(app)
     quizzes.setup(app)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cxrlib.book.again import texts
 from cxrlib.book.chapters import ENDS_WITH_PARENT
 from cxrlib.book.notebooks import LIBRARY, BookError, package_versions
 from cxrlib.book.offline import external_requests
@@ -17,17 +18,24 @@ from cxrlib.book.slim import slim
 from cxrlib.files import atomic_write
 
 # Jupyter Book of this interpreter, whatever is on PATH.
-BUILDER = ENDS_WITH_PARENT + "from jupyter_book.cli.main import main\nmain()\n"
+BUILDER = ENDS_WITH_PARENT + "import cxrlib.book\nfrom jupyter_book.cli.main import main\nmain()\n"
 
 
-def _book_state(root: Path) -> str:
-    """SHA-256 of every source of the pages: configuration, text, executed notebooks, page extension, versions."""
-    digest = hashlib.sha256(repr(package_versions()).encode())
-    sources = [root / "_config.yml", root / "_toc.yml", *_page_sources(root), *sorted(root.glob("profiles/*")), root / "results" / "soak.json"]
-    for path in [*sources, *sorted(LIBRARY.rglob("*.py"))]:
+def _book_states(root: Path) -> tuple[str, str]:
+    """SHA-256 of every source of the pages (configuration, text, executed notebooks, results, library, versions), and of all of them but text."""
+    whole = hashlib.sha256(repr(package_versions()).encode())
+    sources = [root / "_config.yml", root / "_toc.yml", root / "pyproject.toml", *sorted(root.glob("profiles/*")), *sorted(root.glob("results/*"))]
+    written = set(texts(root / "book"))
+    _add(whole, root, [*sources, *sorted(LIBRARY.rglob("*.py")), *(path for path in _page_sources(root) if path not in written)])
+    rest = whole.hexdigest()
+    _add(whole, root, sorted(written))
+    return whole.hexdigest(), rest
+
+
+def _add(digest: hashlib._Hash, root: Path, paths: list[Path]) -> None:
+    for path in paths:
         if path.is_file():
             digest.update(os.path.relpath(path, root).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _page_sources(root: Path) -> list[Path]:
@@ -38,15 +46,18 @@ def _page_sources(root: Path) -> list[Path]:
 
 def render(root: Path, pages: Path, force: bool) -> bool:
     """Build the pages if their sources changed; True if they were built."""
-    state, marker = _book_state(root), pages.parent / f".{pages.name}.state"
+    (state, rest), marker = _book_states(root), pages.parent / f".{pages.name}.state"
     if not force and (pages / "index.html").is_file() and marker.is_file() and marker.read_text() == state:
         return False
-    work, log = root / ".cache" / "book" / f"build-{os.getpid()}", root / ".cache" / "book" / "build.log"
-    for old in root.glob(".cache/book/build*/"):
-        shutil.rmtree(old, ignore_errors=True)  # of a build that was killed
-    work.mkdir(parents=True)
+    work, log = root / ".cache" / "book" / "pages", root / ".cache" / "book" / "build.log"
+    read = work / "read-with"  # what was read is kept while only text changes, and there only after a build that succeeded
+    if force or not read.is_file() or read.read_text() != rest:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    read.unlink(missing_ok=True)
+    shutil.rmtree(work / "_build" / "html", ignore_errors=True)
     command = [sys.executable, "-c", BUILDER, "build", "book", "--config", "_config.yml", "--toc", str(root / "_toc.yml")]
-    command += ["--path-output", str(work), "--all", "-W", "--keep-going", "-n", "-q"]
+    command += ["--path-output", str(work), "-W", "--keep-going", "-n", "-q"]
     with log.open("w", encoding="utf-8") as stream:
         environment = os.environ | {"PYTHONHASHSEED": "0"}
         with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=stream, stderr=subprocess.STDOUT, env=environment) as builder:
@@ -67,7 +78,7 @@ def render(root: Path, pages: Path, force: bool) -> bool:
     marker.unlink(missing_ok=True)
     _put_in_place(built, pages)
     atomic_write(marker, state)
-    shutil.rmtree(work, ignore_errors=True)
+    atomic_write(read, rest)
     return True
 
 

@@ -12,6 +12,7 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
+from cxrlib.book import again
 from cxrlib.book.notebooks import LIBRARY
 
 if TYPE_CHECKING:
@@ -93,12 +94,15 @@ def lighter(marked: str) -> str:
     return TEXTS.sub(lambda found: f'<span class="s">{re.sub("<[^>]*>", "", found[0])}</span>', PLAIN_TOKEN.sub(r"\1", marked))
 
 
+def _highlighted(app: Sphinx, path: Path) -> str:
+    return lighter(app.builder.highlighter.highlight_block(path.read_text(encoding="utf-8"), "python"))
+
+
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Highlighted source of every module, with an anchor at each definition, without the spans that no style colours."""
     for path in sorted(LIBRARY.rglob("*.py")):
         module = ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
-        marked = app.builder.highlighter.highlight_block(path.read_text(encoding="utf-8"), "python")
-        lines = lighter(marked).splitlines()
+        lines = again.kept(app, f"{module}.html", functools.partial(_highlighted, app, path)).splitlines()
         before, after = lines[0].split("<pre>", 1)
         lines[0] = after
         for name, line in definitions(module).items():

@@ -117,7 +117,6 @@ class VerdictsDirective(SphinxDirective):
                 raise self.error(f"there is no executed notebook '{name}'")
             rows += glued(path)
         rows.sort(key=lambda row: row["claim"])
-        self.env.note_reread()
         if not rows:
             return [nodes.paragraph("", "None of these claims can be tested on the data of this copy.")]
         return [table(self._parts(rows) if "parts" in self.options else self._claims(rows), ["cxr-verdicts"])]

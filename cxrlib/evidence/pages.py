@@ -21,7 +21,6 @@ from sphinx.util.docutils import SphinxDirective
 
 from cxrlib.book.verdict_tables import Cell, table
 from cxrlib.evidence import checklists
-from cxrlib.evidence.cards import LUNGS, cards, lungs_card
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -36,6 +35,7 @@ class ChecklistDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         root, name = Path(self.env.srcdir).parent, self.arguments[0]
         self.env.note_dependency(str(root / checklists.FILE))
+        self.env.note_reread()  # its proofs are on other pages
         try:
             known = {each.name: each for each in checklists.read(root)}
         except ValueError as error:
@@ -75,6 +75,8 @@ class CardsDirective(SphinxDirective):
     """A card for each weights file that ships."""
 
     def run(self) -> list[nodes.Node]:
+        from cxrlib.evidence.cards import LUNGS, cards, lungs_card  # torch, for this page alone
+
         found: list[nodes.Node] = []
         lungs = Path(self.env.srcdir).parent / LUNGS
         for card in [*cards(), *([lungs_card(lungs)] if lungs.is_file() else [])]:
