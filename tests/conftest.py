@@ -14,8 +14,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import warm
 from common import ROOT, write_folder
 
-# Files of a minute and more, the longest first: what starts last should be short, or one worker ends long after the others.
-LONGEST = ("book/test_two_books.py", "book/test_notebooks.py", "book/test_hostile_pages.py", "book/test_build.py", "teach/test_labs.py")
+# The longest files, in their order: what starts last should be short, or one worker ends long after the others.
+LONGEST = ("book/test_two_books.py", "book/test_notebooks.py", "book/test_hostile_pages.py", "book/test_build.py")
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
