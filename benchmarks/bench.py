@@ -8,132 +8,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import files
+from pairs import ROOT, SPINNING, Bench, result, run, spread, start
 
-import files  # noqa: E402
-
-from cxrlib.experiment.record import code_version  # noqa: E402
-from cxrlib.files import atomic_write  # noqa: E402
-from cxrlib.processes import usable_cores  # noqa: E402
+from cxrlib.experiment.record import code_version
+from cxrlib.files import atomic_write
+from cxrlib.processes import usable_cores
 
 LAPTOP = {"arch": "resnetv2_laptop", "channels": 1}
 BIT = {"arch": "resnetv2_50x1_bit", "channels": 3}
-PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "grad-cam")
-
-
-def run(task: str, **arguments) -> dict:
-    """The result of a function of ``tasks.py`` in a process of its own; RuntimeError with the end of what it said if it fails."""
-    return result(start(task, **arguments))
-
-
-def result(process: subprocess.Popen) -> dict:
-    out, said = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(process.args[1:])} failed:\n" + "\n".join(said.splitlines()[-15:]))
-    return json.loads(out.splitlines()[-1])
-
-
-def start(task: str, **arguments) -> subprocess.Popen:
-    command = [sys.executable, str(Path(__file__).with_name("tasks.py")), task, json.dumps(arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
-
-
-class Bench:
-    """Collects rows, and writes them after each, so that an interrupted bench has lost nothing but the row under way."""
-
-    def __init__(self, out: Path, quick: bool, only: tuple[str, ...] = ()) -> None:
-        """``only``: names of pairs to measure again; everything else in ``out`` stays as it is."""
-        self.out, self.quick, self.only = out, quick, only
-        self.repeats = 1 if quick else 3
-        self.result: dict = {
-            "made": datetime.date.today().isoformat(),
-            "quick": quick,
-            "machine": machine(),
-            "versions": {"cxrlib": code_version(), "python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-            "repeats": self.repeats,
-            "rows": [],
-            "ideas": [],
-            "scale": [],
-            "memory": [],
-        }
-        if only:
-            self.result = json.loads(out.read_text())
-
-    def wanted(self, name: str) -> bool:
-        return not self.only or name in self.only
-
-    def add(self, table: str, row: dict) -> None:
-        rows = self.result[table]
-        places = [place for place, old in enumerate(rows) if old["name"] == row["name"]] if self.only else []
-        if places:
-            rows[places[0]] = row
-        else:
-            rows.append(row)
-        atomic_write(self.out, json.dumps(self.result, indent=1) + "\n")
-        ratio = f"  {row['ratio']['median']:.2f} of {row['target']}" if row.get("ratio") else ""
-        print(f"{table}: {row['name']}{ratio}", flush=True)
-
-    def pair(
-        self, name: str, target: float, what: str, against: str, ours: Callable[[int], dict], theirs: Callable[[int], dict], repeats: int = 3, **more
-    ) -> None:
-        """Time both sides in turns and add a row; ``images`` (or ``runs``) over ``seconds`` is what is compared."""
-        if not self.wanted(name):
-            return
-        results: tuple[list[dict], list[dict]] = ([], [])
-        for repeat in range(min(repeats, self.repeats)):
-            for side in (0, 1) if repeat % 2 else (1, 0):
-                results[side].append((ours, theirs)[side](repeat))
-        if "loss" in results[0][0]:
-            more["loss"] = {"ours": spread([r["loss"] for r in results[0]]), "theirs": spread([r["loss"] for r in results[1]])}
-        ours_, theirs_ = ([r.get("images", r.get("runs", 1)) / r["seconds"] for r in side] for side in results)
-        self.compare(name, target, what, against, ours_, theirs_, **more)
-
-    def compare(self, name: str, target: float, what: str, against: str, ours: list[float], theirs: list[float], unit: str = "images/s", **more) -> None:
-        """Add a row about rates that were measured in turns."""
-        row = {"name": name, "what": what, "against": against, "unit": unit, "target": target, "cxrlib": code_version()}
-        row |= {"ours": spread(ours), "theirs": spread(theirs), "ratio": spread([a / b for a, b in zip(ours, theirs)])}
-        self.add("rows", row | more)
-
-    def training(self, name: str, target: float, folder: Path, cache: Path, label: str, repeats: int = 3, **settings) -> None:
-        def ours(repeat: int) -> dict:
-            shutil.rmtree(cache, ignore_errors=True)
-            return run("our_training", folder=str(folder), cache=str(cache), seed=repeat, **settings)
-
-        self.pair(
-            name, target, f"training from image files, {label}", "torchvision in a DataLoader with 2 workers, eager model",
-            ours, lambda repeat: run("standard_training", folder=str(folder), seed=repeat, **settings), repeats, steps=settings["steps"],
-        )  # fmt: skip
-
-
-def machine() -> dict:
-    """Cores, processor and memory; nothing that names the machine."""
-    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None)
-    return {"processor": model, "cores": usable_cores(), "memory_gib": memory and round(memory, 1), "system": platform.system()}
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).is_file() else []
 
 
 def base_counts(bench: Bench) -> tuple[int, int]:
@@ -156,6 +50,7 @@ def throughput(bench: Bench, work: Path) -> None:
     # The rows of larger inputs have fewer, which is to the disadvantage of a cache.
     steps = {"64": 3, "128": 3, "png": 2, "bit": 2} if quick else {"64": 234, "128": 78, "png": 78, "bit": 4}
     wide = {**BIT, "size": 32 if quick else 128, "batch": 4 if quick else 64}
+    peers(bench, jpeg, work / "cache-peers", {**small, "steps": steps["64"]})
     bench.training("train-64", 3, jpeg, cache, f"laptop model, {sizes[0]} px, JPEG files of 512 px", **small, steps=steps["64"])
     bench.training("train-128", 2, jpeg, cache, f"laptop model, {sizes[1]} px, JPEG files of 512 px", **big, steps=steps["128"])
     bench.training("train-png", 5, png, cache, f"laptop model, {sizes[0]} px, PNG files of 1024 px", **small, steps=steps["png"])
@@ -200,6 +95,67 @@ def throughput(bench: Bench, work: Path) -> None:
     if bench.wanted("grad-cam"):
         row = next(row for row in bench.result["rows"] if row["name"] == "grad-cam")
         row["largest_difference"] = float(np.abs(np.load(maps[0]) - np.load(maps[1])).max())
+
+
+PEERS = {
+    "our_training": "cxrlib, its cache made within the time",
+    "standard_training": "torchvision's transforms, DataLoader with two workers",
+    "timm_training": "parts of timm's train.py: its loader, optimiser and meter",
+    "bit_training": "loop of the BiT authors: eight workers, a pass at a time",
+    "webdataset_training": "webdataset: tar files read from end to end, written before",
+}
+
+
+def peers(bench: Bench, folder: Path, cache: Path, settings: dict) -> None:
+    """Training from files by each of :data:`PEERS`, in turns; the ratio is how many times as fast cxrlib was in the same turn."""
+    if not bench.wanted("peers"):
+        return
+    found: dict[str, list[dict]] = {name: [] for name in PEERS}
+    for repeat in range(bench.repeats):
+        shutil.rmtree(cache, ignore_errors=True)
+        for name in PEERS if repeat % 2 else reversed(PEERS):
+            more = {"cache": str(cache)} if name == "our_training" else {}
+            found[name].append(run(name, folder=str(folder), seed=repeat, **more, **settings))
+    rates = {name: [result["images"] / result["seconds"] for result in results] for name, results in found.items()}
+    for name, what in PEERS.items():
+        row = {"name": name.removesuffix("_training"), "what": what, "rate": spread(rates[name]), "cxrlib": code_version()}
+        row["ratio"] = spread([ours / theirs for ours, theirs in zip(rates["our_training"], rates[name])])
+        bench.add("peers", row | {"loss": spread([result["loss"] for result in found[name]]), "steps": settings["steps"], "size": settings["size"]})
+
+
+def waiting(bench: Bench, settings: dict) -> None:
+    """Steps of one run while the machine is idle and beside one busy process, in turns: threads that spin, threads that sleep, one thread."""
+    if not bench.wanted("waiting"):
+        return
+    cores = usable_cores()
+    ways = {
+        f"{cores} threads that spin, as PyTorch comes": (cores, SPINNING),
+        f"{cores} threads that sleep, as cxrlib sets them": (cores, {}),
+        "1 thread, as a sweep sets it": (1, {}),
+    }
+    found: dict[str, dict[str, list[float]]] = {name: {"idle": [], "busy": []} for name in ways}
+    for _ in range(bench.repeats):
+        for state in ("idle", "busy"):
+            with busy_process() if state == "busy" else contextlib.nullcontext():
+                for name, (threads, environment) in ways.items():
+                    one = run("threaded_run", environment, threads=threads, **settings, steps=4 if bench.quick else 24)
+                    found[name][state].append(one["images"] / one["seconds"])
+    spinning = next(iter(found.values()))["idle"]
+    for name, rates in found.items():
+        row = {"name": name, "idle": spread(rates["idle"]), "busy": spread(rates["busy"]), "size": settings["size"], "batch": settings["batch"], "cxrlib": code_version()}
+        row |= {"kept": spread([busy / idle for idle, busy in zip(rates["idle"], rates["busy"])])}
+        bench.add("waiting", row | {"against_spinning": spread([ours / theirs for ours, theirs in zip(rates["idle"], spinning)])})
+
+
+@contextlib.contextmanager
+def busy_process() -> Iterator[None]:
+    """One more process that wants a core all the time."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def starting(bench: Bench, work: Path) -> None:
@@ -320,7 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results/bench.json"))
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="measure these pairs again, such as train-64; the rest of the file stays")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="measure these pairs or tables again, such as train-64, peers, waiting or scale; the rest of the file stays")
     parser.add_argument("--work", type=Path, help="folder for image files, kept; default a temporary one")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -330,9 +286,12 @@ def main() -> None:
         began, bench = time.monotonic(), Bench(arguments.out, arguments.quick, tuple(arguments.only))
         throughput(bench, work.resolve())
         starting(bench, work.resolve())
+        waiting(bench, {**LAPTOP, "size": 16 if bench.quick else 64, "batch": 8 if bench.quick else 64})
+        if bench.wanted("scale"):
+            bench.result["scale"] = []
+            scale(bench, work.resolve())
         if not bench.only:
             ideas(bench)
-            scale(bench, work.resolve())
             bench.result["minutes"] = (time.monotonic() - began) / 60
         atomic_write(arguments.out, json.dumps(bench.result, indent=1) + "\n")
         print(f"{arguments.out}, after {(time.monotonic() - began) / 60:.0f} minutes")

@@ -1,6 +1,7 @@
 """What is measured: each function is one process of its own, ``python benchmarks/tasks.py NAME ARGUMENTS_AS_JSON``.
 
 The last line of its output is its result as JSON. ``seconds`` never contains imports: both sides of a pair need them.
+What cxrlib's training is compared with is in ``recipes.py``.
 """
 
 from __future__ import annotations
@@ -9,95 +10,12 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from recipes import run_config, times_of
 
-PROTOCOL = {"base_lr": 0.05, "mixup": "beta", "device": "cpu"}
-
-
-def _config(arch: str, channels: int, size: int, batch: int, steps: int, seed: int, **more):
-    from cxrlib.config import RunConfig
-
-    schedule = (max(1, steps // 8), steps) if steps > 8 else (0, steps)
-    rate = {"base_lr": 0.003} if arch != "resnetv2_laptop" else {}
-    margin = size // 8
-    return RunConfig(
-        arch=arch, image_channels=channels, resize=size + margin, crop=size, batch_size=batch, schedule=schedule, seed=seed,
-        eval_every=max(1, steps // 8), **(PROTOCOL | rate | more),
-    )  # fmt: skip
-
-
-def _plain_model(config):
-    """The model as timm builds it, in a process whose C library works as it comes."""
-    import torch
-
-    from cxrlib.model import network as model
-
-    model.reuse_memory = model.pool_without_copy = bool  # does nothing
-    torch.manual_seed(config.seed)
-    return model.create_model(config.arch, "random", config.image_channels).train()
-
-
-def _labelled(folder: str, split: str) -> tuple[list[Path], np.ndarray]:
-    """Paths and labels (0 or 1) of a split, as its label file has them."""
-    rows = [line.split()[:3] for line in (Path(folder) / f"{split}.txt").read_text().splitlines()]
-    return [Path(folder) / split / row[1] for row in rows], np.array([row[2] == "positive" for row in rows], dtype=np.int64)
-
-
-def _loader(paths: list[Path], labels: np.ndarray, transform: Callable, channels: int, **options):
-    """torchvision's way: every image is decoded each time it is wanted, by two worker processes."""
-    from PIL import Image
-    from torch.utils.data import DataLoader, Dataset
-
-    class Files(Dataset):
-        def __len__(self) -> int:
-            return len(paths)
-
-        def __getitem__(self, i: int):
-            return transform(Image.open(paths[i]).convert("RGB" if channels == 3 else "L")), int(labels[i])
-
-    return DataLoader(Files(), num_workers=2, **options)
-
-
-def _normalise(channels: int) -> list:
-    from torchvision import transforms
-
-    return [transforms.ToTensor(), transforms.Normalize([0.5] * channels, [0.5] * channels)]
-
-
-def standard_training(folder: str, **settings) -> dict:
-    """The standard recipe: torchvision transforms, DataLoader, eager model; the same images, mixup and rates step by step."""
-    import torch
-    from torchvision import transforms
-
-    from cxrlib.train import sampling
-    from cxrlib.train.finetune import learning_rate, mixup_loss
-
-    config = _config(**settings)
-    steps = config.schedule[-1]
-    model = _plain_model(config)
-    started = time.perf_counter()
-    paths, labels = _labelled(folder, "train")
-    augment = [transforms.Resize((config.resize,) * 2), transforms.RandomCrop(config.crop), transforms.RandomHorizontalFlip()]
-    transform = transforms.Compose([*augment, *_normalise(config.image_channels)])
-    batches = [sampling.batch_indices(step, labels, config.batch_size, config.seed) for step in range(steps)]
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.base_lr, momentum=config.momentum)
-    losses = []
-    for step, (images, target) in enumerate(_loader(paths, labels, transform, config.image_channels, batch_sampler=batches)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config.schedule, config.base_lr)
-        weight, partners = sampling.mixup_plan(step, config.batch_size, config.mixup, config.mixup_value, config.seed)
-        if weight != 1:
-            images = weight * images + (1 - weight) * images[partners]
-        loss = mixup_loss(model(images), target.float(), target[partners].float(), weight)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds, "images": steps * config.batch_size, "loss": float(np.mean(losses[-steps // 4 :]))}
+import cxrlib  # noqa: F401  before torch, so that threads wait as in the project
 
 
 def our_training(folder: str, cache: str, **settings) -> dict:
@@ -110,7 +28,7 @@ def our_training(folder: str, cache: str, **settings) -> dict:
     from cxrlib.train.score import ImageSet
     from cxrlib.weights.resolve import resolve_initialisation
 
-    config = _config(**settings, data=Path(folder), cache=Path(cache))
+    config = run_config(**settings, data=Path(folder), cache=Path(cache))
     torch.manual_seed(config.seed)
     model = create_model(config.arch, "random", config.image_channels)
     started = time.perf_counter()
@@ -157,7 +75,7 @@ def training_against_compute(rounds: int, **settings) -> dict:
     from cxrlib.train.finetune import train
     from cxrlib.weights.source import Initialisation
 
-    config = _config(**settings, seed=0)
+    config = run_config(**settings, seed=0)
     model = create_model(config.arch, "random", config.image_channels).train()
     images = _random_set(8 * config.batch_size, config.resize)
     resident = normalise(torch.from_numpy(images.images[: config.batch_size, : config.crop, : config.crop].copy()), 0.5, 0.5, config.image_channels)
@@ -169,18 +87,9 @@ def training_against_compute(rounds: int, **settings) -> dict:
         ours.append(float(np.median(np.diff(stamps))))
         model.train()
         step()
-        times = _times(step, config.schedule[-1] - 1)
+        times = times_of(step, config.schedule[-1] - 1)
         theirs.append(float(np.median(times)))
     return {"ours": ours, "theirs": theirs, "batch": config.batch_size}
-
-
-def _times(function: Callable[[], object], count: int) -> list[float]:
-    times = []
-    for _ in range(count):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return times
 
 
 def one_step(kind: str, **settings) -> dict:
@@ -191,7 +100,7 @@ def one_step(kind: str, **settings) -> dict:
     from cxrlib.model.memory import channels_last
 
     ideas = kind.split("+")
-    config = _config(**settings, seed=0)
+    config = run_config(**settings, seed=0)
     if "keep" not in ideas:
         models.reuse_memory = bool
     if "pool" not in ideas:
@@ -214,30 +123,9 @@ def one_step(kind: str, **settings) -> dict:
         optimizer.step()
         optimizer.zero_grad()
 
-    first = _times(step, 1)[0]
+    first = times_of(step, 1)[0]
     step()
-    return {"times": _times(step, config.schedule[-1]), "first": first, "images": config.batch_size}
-
-
-def standard_evaluation(folder: str, **settings) -> dict:
-    """A test set scored by the standard recipe: files, DataLoader, eager model; the median of three evaluations after a first."""
-    import torch
-    from torchvision import transforms
-
-    from cxrlib.metrics.classifier import evaluate
-
-    config = _config(**settings, seed=0)
-    model = _plain_model(config).eval()
-    paths, labels = _labelled(folder, "test")
-    transform = transforms.Compose([transforms.Resize((config.crop,) * 2), *_normalise(config.image_channels)])
-
-    @torch.inference_mode()
-    def score() -> None:
-        batches = _loader(paths, labels, transform, config.image_channels, batch_size=config.batch_size)
-        logits = torch.cat([model(images).reshape(-1) for images, _ in batches])
-        evaluate(labels, torch.sigmoid(logits).numpy())
-
-    return {"seconds": float(np.median(_times(score, 4)[1:])), "images": len(paths)}
+    return {"times": times_of(step, config.schedule[-1]), "first": first, "images": config.batch_size}
 
 
 def our_evaluation(folder: str, cache: str, **settings) -> dict:
@@ -250,7 +138,7 @@ def our_evaluation(folder: str, cache: str, **settings) -> dict:
     from cxrlib.train.score import predict
     from cxrlib.weights.source import Initialisation
 
-    config = _config(**settings, seed=0, data=Path(folder), cache=Path(cache))
+    config = run_config(**settings, seed=0, data=Path(folder), cache=Path(cache))
     torch.manual_seed(0)
     model = create_model(config.arch, "random", config.image_channels)
     test = experiment.image_sets(config, experiment.open_dataset(config))[1]["test"]
@@ -259,7 +147,7 @@ def our_evaluation(folder: str, cache: str, **settings) -> dict:
         logits = predict(model, test, Initialisation("random"), config.image_channels)
         evaluate(test.labels, 1 / (1 + np.exp(-logits.astype(float))))
 
-    return {"seconds": float(np.median(_times(score, 4)[1:])), "images": len(test.labels)}
+    return {"seconds": float(np.median(times_of(score, 4)[1:])), "images": len(test.labels)}
 
 
 def folded_evaluation(batches: int, **settings) -> dict:
@@ -269,32 +157,20 @@ def folded_evaluation(batches: int, **settings) -> dict:
 
     from cxrlib.model.network import create_model, normalise
 
-    config = _config(**settings, seed=0)
+    config = run_config(**settings, seed=0)
     model = create_model(config.arch, "random", config.image_channels).eval()
     inputs = normalise(torch.from_numpy(_random_set(config.batch_size, config.crop).images), 0.5, 0.5, config.image_channels)
     with torch.inference_mode():
         model(inputs)
-        built = _times(lambda: model(inputs), batches)
+        built = times_of(lambda: model(inputs), batches)
         for module in model.modules():
             if isinstance(module, StdConv2d):
                 weight = module.weight
                 flat = weight.reshape(1, len(weight), -1)
                 module.weight.data = torch.nn.functional.batch_norm(flat, None, None, training=True, momentum=0.0, eps=module.eps).reshape_as(weight)
                 module.forward = torch.nn.Conv2d.forward.__get__(module)
-        folded = _times(lambda: model(inputs), batches)
+        folded = times_of(lambda: model(inputs), batches)
     return {"built": built, "folded": folded, "images": config.batch_size}
-
-
-def pillow_resize(folder: str, size: int, count: int) -> dict:
-    """Decode and resize in one process with Pillow, into an array."""
-    from PIL import Image
-
-    paths = sorted((Path(folder) / "train").iterdir())[:count]
-    started = time.perf_counter()
-    out = np.empty((len(paths), size, size), dtype=np.uint8)
-    for row, path in enumerate(paths):
-        out[row] = np.asarray(Image.open(path).convert("L").resize((size, size), Image.Resampling.BILINEAR))
-    return {"seconds": time.perf_counter() - started, "images": len(paths)}
 
 
 def cache_build(folder: str, cache: str, size: int, count: int) -> dict:
@@ -317,7 +193,7 @@ def _cam_inputs(images: int, **settings):
 
     from cxrlib.model.network import create_model, normalise
 
-    config = _config(**settings, seed=0)
+    config = run_config(**settings, seed=0)
     torch.manual_seed(0)
     model = create_model(config.arch, "random", config.image_channels).eval()
     torch.nn.init.normal_(model.get_classifier().weight)
@@ -359,7 +235,7 @@ def one_run(folder: str, cache: str, store: str, **settings) -> dict:
 
     stamps: list[float] = []
     started = time.perf_counter()
-    run(_config(**settings, data=Path(folder), cache=Path(cache), store=Path(store)), progress=False, on_step=lambda _: stamps.append(time.perf_counter()))
+    run(run_config(**settings, data=Path(folder), cache=Path(cache), store=Path(store)), progress=False, on_step=lambda _: stamps.append(time.perf_counter()))
     return {"seconds": time.perf_counter() - started, "first_step": stamps[0] - started}
 
 
@@ -367,7 +243,7 @@ def sweep_of(folder: str, cache: str, store: str, runs: int, **settings) -> dict
     """The same runs by one sweep."""
     from cxrlib.experiment.sweep import run_all
 
-    configs = [_config(**settings, seed=seed, data=Path(folder), cache=Path(cache), store=Path(store)) for seed in range(runs)]
+    configs = [run_config(**settings, seed=seed, data=Path(folder), cache=Path(cache), store=Path(store)) for seed in range(runs)]
     started = time.perf_counter()
     run_all(configs)
     return {"seconds": time.perf_counter() - started, "runs": runs}
@@ -382,7 +258,7 @@ def threaded_run(threads: int, **settings) -> dict:
     from cxrlib.weights.source import Initialisation
 
     torch.set_num_threads(threads)
-    config = _config(**settings, seed=0)
+    config = run_config(**settings, seed=0)
     model = create_model(config.arch, "random", config.image_channels)
     images = _random_set(4 * config.batch_size, config.resize)
     stamps: list[float] = []
@@ -407,7 +283,7 @@ def data_costs(folder: str, cache: str, **settings) -> dict:
     printed = time.perf_counter()
     count = int((index["split"] == "train").sum())
     batch = settings.pop("batch")
-    config = _config(**settings, batch=batch, steps=max(2, count // batch), seed=0, data=Path(folder), cache=Path(cache))
+    config = run_config(**settings, batch=batch, steps=max(2, count // batch), seed=0, data=Path(folder), cache=Path(cache))
     dataset = experiment.open_dataset(config)
     opened = time.perf_counter()
     training = experiment.image_sets(config, dataset)[0]

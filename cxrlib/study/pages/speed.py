@@ -14,7 +14,7 @@ from cxrlib.data import read_index
 from cxrlib.study.parameters import Speed
 from cxrlib.study.parts import network
 
-TABLES = ("rows", "ideas", "scale", "memory", "start", "folding", "machine", "versions")
+TABLES = ("rows", "ideas", "scale", "memory", "peers", "waiting", "start", "folding", "machine", "versions")
 COSTS = ("index", "fingerprint", "cache", "epoch")
 
 
@@ -158,6 +158,57 @@ def ratio_table(table: pd.DataFrame) -> str:
         ours, theirs = f"{number(row.ours)} {row.unit}", number(row.theirs)
         lines.append([markup.code(row.name), row.what, row.against, ours, theirs, ratio, row.target, row.verdict])
     return markup.table(["", "what", "against", "cxrlib", "other", "ratio (range)", "to reach", ""], lines)
+
+
+def _range(spread: dict[str, float], form: str) -> str:
+    """Median and range: '2.69 (2.56 to 2.93)'."""
+    return f"{spread['median']:{form}} ({spread['low']:{form}} to {spread['high']:{form}})"
+
+
+def peer_table(measured: dict[str, Any]) -> str:
+    """Training from files by each way of feeding a network, cxrlib first: images per second, how many times as fast cxrlib is, and the loss."""
+    lines = []
+    for row in measured["peers"]:
+        ratio = "1" if row["name"] == "our" else markup.Inline(f"**{row['ratio']['median']:.2f}** ({row['ratio']['low']:.2f} to {row['ratio']['high']:.2f})")
+        lines.append([row["what"], _range(row["rate"], ",.0f"), ratio, _range(row["loss"], ".3f")])
+    return markup.table(["fed by", "images/s (range)", "cxrlib is faster by", "loss at the end"], lines)
+
+
+def peer_sentence(measured: dict[str, Any]) -> str:
+    """The least and the greatest of these ratios, and over how many steps."""
+    others = [row for row in measured["peers"] if row["name"] != "our"]
+    least, most = (choose(others, key=lambda row: row["ratio"]["median"]) for choose in (min, max))
+    return (
+        f"Over {least['steps']} steps of {least['size']} px, cxrlib is {least['ratio']['median']:.1f} times as fast as the nearest of {len(others)} others "
+        f"({least['what'].partition(':')[0]}) and {most['ratio']['median']:.1f} times as fast as the furthest."
+    )
+
+
+BUSY, SAME = 0.6, 0.97
+"""Shares of the idle rate to be kept beside one busy process, and of the rate of spinning threads to be kept by sleeping ones on an idle machine."""
+
+
+def waiting_table(measured: dict[str, Any]) -> str:
+    """Training rates by how threads wait: on an idle machine, beside one busy process, and the share that is kept."""
+    lines = [
+        [row["name"], _range(row["idle"], ",.0f"), _range(row["busy"], ",.0f"), _range(row["kept"], ".2f"), _range(row["against_spinning"], ".2f")]
+        for row in measured["waiting"]
+    ]
+    return markup.table(["threads", "idle, images/s", "beside a busy process", "share kept", "idle, against threads that spin"], lines)
+
+
+def waiting_sentence(measured: dict[str, Any]) -> str:
+    """What sleeping threads keep and cost, against what was aimed at."""
+    spins, sleeps = measured["waiting"][:2]
+    kept, against = sleeps["kept"]["median"], sleeps["against_spinning"]["median"]
+    aims = [f"at least {BUSY} {'is kept, as was aimed at' if kept >= BUSY else f'was aimed at: short by {100 * (1 - kept / BUSY):.0f} %'}"]
+    cost = 100 * (1 - against)
+    told = f"and cost {cost:.0f} %" if cost >= 1 else f"and gain {-cost:.0f} %" if cost <= -1 else "and cost nothing"
+    aims.append(f"{told} on an idle machine, where at most 3 % {'were' if against >= SAME else 'had been'} allowed")
+    return (
+        f"Beside one busy process, threads that spin keep {spins['kept']['median']:.2f} of their rate, and threads that sleep {kept:.2f}: {aims[0]}. "
+        f"They {aims[1].removeprefix('and ')}."
+    )
 
 
 def idea_table(measured: dict[str, Any]) -> str:

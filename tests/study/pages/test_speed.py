@@ -1,5 +1,6 @@
 """The bench: both sides of a pair do the same work, and the page's tables follow from what was measured."""
 
+import contextlib
 import copy
 import json
 import sys
@@ -22,9 +23,10 @@ def scripts():
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import bench
     import files
+    import recipes
     import tasks
 
-    yield bench, files, tasks
+    yield bench, files, tasks, recipes
     sys.path.remove(str(ROOT / "benchmarks"))
 
 
@@ -32,26 +34,104 @@ SETTINGS = {"arch": "resnetv2_laptop", "channels": 1, "size": 32, "batch": 8, "s
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-def test_both_sides_of_a_training_pair_learn_the_same(scripts, covidx_folder, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 8 worker processes")
+def test_all_sides_of_a_training_learn_the_same(scripts, covidx_folder, tmp_path, monkeypatch):
     """Same start, images, mixup and rates; the crops differ, so the losses do a little."""
-    tasks = scripts[2]
-    for name in ("reuse_memory", "pool_without_copy"):  # given back after the standard side
+    _, _, tasks, recipes = scripts
+    for name in ("reuse_memory", "pool_without_copy"):  # given back after the other sides
         monkeypatch.setattr(network, name, getattr(network, name))
-    standard = tasks.standard_training(str(covidx_folder), **SETTINGS)
     ours = tasks.our_training(str(covidx_folder), str(tmp_path), **SETTINGS)
-    assert standard["images"] == ours["images"] == 16 * 8
+    assert ours["images"] == 16 * 8
     assert ours["seconds"] > ours["prepared"] > 0
-    assert 0 < standard["loss"] < 2
-    assert abs(standard["loss"] - ours["loss"]) < 0.25
+    others = [name for name in scripts[0].PEERS if name != "our_training"]
+    assert set(others) == {name for name in vars(recipes) if name.endswith("_training")}
+    for name in others:
+        theirs = getattr(recipes, name)(str(covidx_folder), **SETTINGS)
+        assert theirs["images"] == ours["images"]
+        assert 0 < theirs["loss"] < 2
+        assert abs(theirs["loss"] - ours["loss"]) < 0.25, name
+
+
+def test_every_peer_sees_the_same_images_in_the_same_batches(scripts, covidx_folder, monkeypatch):
+    """Without crops and flips, at one image a batch position, what reaches the network is equal to the last bit or rounding."""
+    from torchvision import transforms
+
+    recipes = scripts[3]
+    for name in ("reuse_memory", "pool_without_copy"):
+        monkeypatch.setattr(network, name, getattr(network, name))
+    for name in ("RandomCrop", "RandomHorizontalFlip"):
+        monkeypatch.setattr(transforms, name, lambda size=None: transforms.CenterCrop(size or SETTINGS["size"]))
+    seen = {}
+
+    def keep(model, config, optimizer, batches, after=None):
+        taken = list(batches)
+        seen[asking] = np.concatenate([images.numpy() for images, _ in taken]), np.concatenate([np.asarray(labels) for _, labels in taken])
+        return [0.0] * len(taken)
+
+    monkeypatch.setattr(recipes, "_learn", keep)
+    for asking in [name for name in scripts[0].PEERS if name != "our_training"]:
+        getattr(recipes, asking)(str(covidx_folder), **SETTINGS | {"steps": 5})
+    images, labels = seen.pop("standard_training")
+    assert images.shape == (40, 1, 32, 32) and len(np.unique(images.reshape(40, -1), axis=0)) > 20
+    for name, (theirs, said) in seen.items():
+        np.testing.assert_array_equal(said, labels, err_msg=name)
+        np.testing.assert_allclose(theirs, images, atol=1e-5, err_msg=name)
+
+
+def test_waiting_is_measured_idle_and_beside_a_busy_process_in_turns(scripts, tmp_path, monkeypatch):
+    bench = scripts[0].Bench(tmp_path / "out.json", quick=False)
+    asked = []
+    rates = {"spin": {False: 1000, True: 50}, "sleep": {False: 990, True: 700}}
+
+    def run(task, environment, threads, **settings):
+        busy = bool(busy_now)
+        asked.append((task, tuple(environment), threads, busy))
+        return {"images": rates["spin" if environment else "sleep"][busy], "seconds": 1.0}
+
+    busy_now = []
+
+    @contextlib.contextmanager
+    def busy_process():
+        busy_now.append(True)
+        yield
+        busy_now.clear()
+
+    monkeypatch.setattr(scripts[0], "run", run)
+    monkeypatch.setattr(scripts[0], "busy_process", busy_process)
+    scripts[0].waiting(bench, {"size": 64, "batch": 64})
+    assert [busy for *_, busy in asked] == [False, False, False, True, True, True] * 3
+    spins, sleeps, one = bench.result["waiting"]
+    assert spins["kept"]["median"] == 0.05 and round(sleeps["kept"]["median"], 2) == 0.71 and sleeps["against_spinning"]["median"] == 0.99
+    said = tables.waiting_sentence(bench.result)
+    assert "keep 0.05 of their rate, and threads that sleep 0.71: at least 0.6 is kept, as was aimed at. They cost 1 %" in said
+    bench.result["waiting"][1]["kept"]["median"] = 0.45
+    assert "at least 0.6 was aimed at: short by 25 %" in tables.waiting_sentence(bench.result)
+    assert "1 thread, as a sweep sets it" in tables.waiting_table(bench.result)
+
+
+def test_a_busy_process_is_ended(scripts):
+    import psutil
+
+    with scripts[0].busy_process():
+        (child,) = [child for child in psutil.Process().children() if "while True" in " ".join(child.cmdline())]
+    assert not child.is_running()
+
+
+def test_the_nearest_and_the_furthest_peer_are_named():
+    def row(name, ratio):
+        return {"name": name, "what": f"{name}: as it comes", "ratio": {"median": ratio, "low": ratio, "high": ratio}, "steps": 9, "size": 64}
+
+    measured = {"peers": [row("our", 1.0), row("near", 1.6), row("far", 4.04)]}
+    assert tables.peer_sentence(measured) == "Over 9 steps of 64 px, cxrlib is 1.6 times as fast as the nearest of 2 others (near) and 4.0 times as fast as the furthest."
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_both_sides_of_an_evaluation_score_the_same_images(scripts, covidx_folder, tmp_path, monkeypatch):
-    tasks = scripts[2]
+    _, _, tasks, recipes = scripts
     for name in ("reuse_memory", "pool_without_copy"):
         monkeypatch.setattr(network, name, getattr(network, name))
     shared = {name: value for name, value in SETTINGS.items() if name != "seed"}
-    assert tasks.standard_evaluation(str(covidx_folder), **shared)["images"] == 12
+    assert recipes.standard_evaluation(str(covidx_folder), **shared)["images"] == 12
     assert tasks.our_evaluation(str(covidx_folder), str(tmp_path), **shared)["images"] == 12
 
 
@@ -61,12 +141,12 @@ def test_folding_the_weights_changes_no_logit(scripts):
 
     tasks = scripts[2]
     seen = []
-    plain = tasks._times
+    plain = tasks.times_of
     try:
-        tasks._times = lambda function, count: seen.append(function()) or plain(function, count)
+        tasks.times_of = lambda function, count: seen.append(function()) or plain(function, count)
         tasks.folded_evaluation(batches=1, **{k: v for k, v in SETTINGS.items() if k != "seed"})
     finally:
-        tasks._times = plain
+        tasks.times_of = plain
     torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-5)
 
 
