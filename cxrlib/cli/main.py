@@ -150,6 +150,7 @@ def sweep(
 ) -> None:
     """Run what is missing of a profile, here or on a Dask cluster. Stop it with Ctrl-C; the same command goes on."""
     from cxrlib.config import ParameterError
+    from cxrlib.data.folder import read_index
     from cxrlib.experiment.sweep import run_all
     from cxrlib.study import plan
     from cxrlib.study.parameters import STUDIES
@@ -160,7 +161,8 @@ def sweep(
                 raise ParameterError(f"there is no study '{name}'; there are: {', '.join(STUDIES)}")
         given = {"data": data or settings(setting).get("data") or plan.make_phantoms(profile), "labels": labels, "store": store, "strict": strict or None}
         overrides = settings(setting) | {name: value for name, value in given.items() if value is not None}
-        wanted = [run.config for run in plan.profile_runs(profile, study or (), **overrides)]
+        index = read_index(overrides["data"], overrides.get("labels"))
+        wanted = [run.config for run in plan.profile_runs(profile, study or (), index, **overrides)]
         typer.echo(f"{len(run_all(wanted, workers, scheduler, gpu))} runs are recorded in {wanted[0].store}" if wanted else "nothing to run")
 
 

@@ -8,9 +8,21 @@ import pandas as pd
 
 from cxrlib.data.labels import LABELS
 from cxrlib.data.views import MASKED, mask_folder
+from cxrlib.study.grids import Study
 from cxrlib.study.parameters import DataSize, Shortcuts
 
 FEWEST = 2  # patients of a class, or of a source, without which an experiment is not proposed
+
+
+def fitted(parameters: Study, index: pd.DataFrame) -> tuple[Study, str]:
+    """The parameters of a notebook with what they leave to the data settled by it, and a sentence about what the data do not allow, or ''.
+
+    Args:
+        index: of :func:`cxrlib.data.folder.read_index`.
+    """
+    if isinstance(parameters, Shortcuts):
+        return derived(parameters, index), ""
+    return fitting_sizes(parameters, index) if isinstance(parameters, DataSize) else (parameters, "")
 
 
 def derived(parameters: Shortcuts, index: pd.DataFrame) -> Shortcuts:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cxrlib.config import PHANTOM_FOLDER, ParameterError, RunConfig, check_arguments, unknown_name
 from cxrlib.data import views
+from cxrlib.study.derived import fitted
 from cxrlib.study.grids import Study
 from cxrlib.study.parameters import STUDIES, Profile
 from cxrlib.weights.resolve import resolve_initialisation
@@ -29,12 +30,14 @@ class PlannedRun:
     studies: tuple[str, ...]
 
 
-def profile_runs(profile: str, only: Iterable[str] = (), **overrides: Any) -> list[PlannedRun]:
+def profile_runs(profile: str, only: Iterable[str] = (), index: pd.DataFrame | None = None, **overrides: Any) -> list[PlannedRun]:
     """Every distinct run of a profile, in the order in which the book's notebooks ask for them.
 
     Args:
         profile: a file in ``profiles/``, without ``.yaml``.
         only: notebooks whose runs are wanted; by default of all.
+        index: of the data that they are for. With it, what a profile leaves to the data is settled as the notebooks do
+            (:func:`cxrlib.study.derived.fitted`); without, such runs are not among them.
         overrides: parameters, each for every study that has it and does not decide it itself.
 
     Raises:
@@ -53,7 +56,8 @@ def profile_runs(profile: str, only: Iterable[str] = (), **overrides: Any) -> li
     found: dict[str, tuple[RunConfig, list[str]]] = {}
     for notebook, study in studies.items():
         fitting = {name: value for name, value in overrides.items() if name in study.model_fields and name not in study.DECIDED}
-        for config in study.parse(loaded.parameters(notebook, **fitting)).runs():
+        parameters = study.parse(loaded.parameters(notebook, **fitting))
+        for config in (parameters if index is None else fitted(parameters, index)[0]).runs():
             what = json.dumps([config.identity(), str(config.data), str(config.labels)], sort_keys=True)
             asking = found.setdefault(what, (config, []))[1]
             if notebook not in asking:

@@ -67,27 +67,35 @@ def test_a_share_of_the_cores_is_never_more_than_there_are(monkeypatch):
 
 
 def test_one_sweep_runs_what_the_notebooks_will_ask_for(tmp_path, monkeypatch, forked):
-    """Every run that these notebooks ask for is recorded before the first of them starts."""
-    from cxrlib.study.plan import plan
+    """Every run that these notebooks ask for of these data is recorded before the first of them starts, and no other is tried."""
+    from cxrlib.data.folder import read_index
+    from cxrlib.experiment.store import all_records
+    from cxrlib.study.plan import profile_runs
 
     folder = write_folder(tmp_path / "data", train=16, test=4)
     (tmp_path / "profiles").mkdir()
     short = "arch: resnetv2_laptop\n  image_channels: 1\n  batch_size: 4\n  resize: 36\n  crop: 32\n  eval_every: 2\n  inits: [random]\n"
     (tmp_path / "profiles" / "short.yaml").write_text(
         f"description: short\ncommon:\n  {short}  schedule: [1, 2, 3, 4]\n  seeds: [0]\nnotebooks:\n"
-        "  02_hyperparameter_sensitivity: {resolutions: [[36, 32]], schedules: [[1, 2, 3, 4]], mixups: ['off', beta]}\n  04_data_size: {sizes: [4]}\n"
-        "  05_grad_cam: {init: random}\n  06_shortcuts: {init: random, regions: [whole], leave_out: [], sources: []}\n  07_related_work: {systems: []}\n"
+        "  02_hyperparameter_sensitivity: {resolutions: [[36, 32]], schedules: [[1, 2, 3, 4]], mixups: ['off', beta]}\n  04_data_size: {sizes: [4, 99]}\n"
+        "  05_grad_cam: {init: random}\n  06_shortcuts: {init: random}\n  07_related_work: {systems: []}\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv(CORES_VARIABLE, "1")
     loaded = Profile.load("short")
-    names = ["02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "05_grad_cam"]
+    names = ["02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "06_shortcuts", "05_grad_cam"]
     given = [
         chapters.Chapter(tmp_path / f"{name}.ipynb", tmp_path / name, loaded.parameters(name, data=str(folder)), {}, {}) for name in names
     ]
     chapters.sweep(given, "short", str(folder), tmp_path)
-    table = plan("short", throughput=1.0, data=folder)
-    done = {study for studies, recorded in zip(table["studies"], table["recorded"], strict=True) if recorded for study in studies}
-    assert done >= set(names[:3]) and not table.loc[~table["recorded"], "studies"].map(lambda studies: bool(set(studies) & set(names[:3]))).any()
+    wanted = [run.config for run in profile_runs("short", names[:4], read_index(folder), data=folder)]
+    assert {config.region for config in wanted} == {"whole", "centre", "frame"}, "what the profile leaves to the data"
+    assert {config.images_per_class for config in wanted} == {None, 4}, "a size that the data do not have"
+
+    def about(config):
+        return config.get("region", "whole"), config["images_per_class"], config["mixup"]  # a whole image is not said
+
+    done = [about(record.config) for record in all_records(tmp_path / "runs")]
+    assert sorted(done, key=str) == sorted((about(config.identity()) for config in wanted), key=str)
     assert STUDIES["05_grad_cam"].keeps_weights({}) and STUDIES["03_test_performance"].keeps_weights({"external": "x"})

@@ -16,7 +16,7 @@ from cxrlib.experiment.record import Record
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import pairs, verdicts
 from cxrlib.study.committed import Design
-from cxrlib.study.derived import fitting_sizes
+from cxrlib.study.derived import fitted
 from cxrlib.study.pages import performance
 from cxrlib.study.pages.chapter import Shown
 from cxrlib.study.pages.second_set import SecondSet
@@ -47,9 +47,8 @@ class Trained:
         Raises:
             DataError, ImageError: saying what is wrong with the data folder.
         """
-        dataset, left_out = one_run.open_dataset(parameters), ""
-        if hasattr(parameters, "sizes"):
-            parameters, left_out = fitting_sizes(parameters, dataset.index)
+        dataset = one_run.open_dataset(parameters)
+        parameters, left_out = fitted(parameters, dataset.index)
         return cls(parameters, dataset, sweep.run_all(parameters.runs(), parameters.workers), left_out)
 
     @property
