@@ -151,7 +151,7 @@ validators: .venv.validators/.installed-$(shell cksum < tools/requirements-valid
 
 # The weights that ship with the package once more, into .cache/upstream; resumable, with time left.
 #   make upstream                                         the fractal ones, about an hour on two cores
-#   make upstream PHOTOS=path/to/tiny-imagenet-200.zip    those of photographs and two controls, likewise
+#   make upstream PHOTOS=path/to/tiny-imagenet-200.zip    those of photographs, a rung between and two controls, likewise; about three hours
 upstream: environment
 	@$(BIN)/cxr upstream $${CXR_PHOTOS:+--photos="$$CXR_PHOTOS"}
 
