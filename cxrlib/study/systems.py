@@ -103,6 +103,7 @@ SYSTEMS: dict[str, System] = {
     ),
     "laptop-random": System("ResNet-v2, random", OURS, "resnetv2_laptop", base_lr=0.05, mixup="beta"),
     "laptop-fractal-m": System("ResNet-v2, many fractals", OURS, "resnetv2_laptop", "fractal-m", base_lr=0.05, mixup="beta"),
+    "laptop-photo-m": System("ResNet-v2, many photographs", OURS, "resnetv2_laptop", "photo-m", base_lr=0.05, mixup="beta"),
 }  # fmt: skip
-REFERENCE = "laptop-fractal-m"
+REFERENCE = "laptop-photo-m"
 """The system with which every other is compared."""
