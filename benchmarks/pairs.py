@@ -89,7 +89,7 @@ class Bench:
         else:
             rows.append(row)
         atomic_write(self.out, json.dumps(self.result, indent=1) + "\n")
-        ratio = f"  {row['ratio']['median']:.2f} of {row['target']}" if row.get("ratio") else ""
+        ratio = f"  {row['ratio']['median']:.2f}{f' of {target}' if (target := row.get('target')) else ''}" if row.get("ratio") else ""
         print(f"{table}: {row['name']}{ratio}", flush=True)
 
     def pair(
