@@ -24,7 +24,7 @@ GOOD_AUC = 0.99
 
 NAMES = {
     "random": "random weights", "fractal-s": "few fractals", "fractal-m": "many fractals", "photo-s": "few photographs", "photo-m": "many photographs",
-    "photo-60": "photographs of 60 classes", "photo-s-long": "few photographs, many steps", "photo-m-short": "many photographs, few steps",
+    "photo-60": "photographs of 60 classes", "photo-s-long": "few photographs for many steps", "photo-m-short": "many photographs for few steps",
     "bit-photo": "many photographs, BiT-R50x1", "bit-s": "BiT-S", "bit-m": "BiT-M", "imagenet-lite": "ImageNet weights",
 }  # fmt: skip
 """What an initialisation is called in prose; the small and the large upstream set are the second and the last of a design."""

@@ -9,8 +9,10 @@ from common import ROOT
 from cxrlib.experiment import record_tables
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import plan
-from cxrlib.study.pages import transfer
+from cxrlib.study.pages import transfer, transfer_study
 from cxrlib.study.parameters import Profile
+from cxrlib.weights.registry import PHOTOGRAPHS
+from cxrlib.weights.source import WEIGHTS_FOLDER
 
 TABLE = ROOT / "results" / "upstream.parquet"
 
@@ -27,11 +29,12 @@ def configs(runs):
 @pytest.mark.parametrize("data", ["covidx-mini", "phantom-transfer"])
 def test_the_committed_records_are_the_study_that_the_book_describes(table, data):
     runs = transfer.select(table, data, "resnetv2_laptop")
-    for init in ("random", "fractal-s", "fractal-m", "photo-s", "photo-m"):
+    inits = ("random", "fractal-s", "fractal-m", *PHOTOGRAPHS)
+    for init in inits:
         for size in (32, 64, 128, 256, 512, None):
             seeds = [r.config["seed"] for r in runs if r.initialisation["name"] == init and r.config["images_per_class"] == size]
             assert sorted(seeds) == [0, 1, 2, 3, 4, 5], (init, size)
-    assert len(runs) == 5 * 6 * 6
+    assert len(runs) == len(inits) * 6 * 6 == 288
     protocols = {tuple(str(run.config[name]) for name in ("resize", "crop", "schedule", "base_lr", "mixup", "batch_size")) for run in runs}
     assert len(protocols) == 1
     assert len({run.data["fingerprint"] for run in runs}) == 1
@@ -125,10 +128,21 @@ def test_the_learning_rate_is_the_best_on_validation_patients(table):
 def test_the_ladder_goes_from_nothing_to_most_photographs(table):
     runs = transfer.select(table, "covidx-mini", "resnetv2_laptop")
     found = transfer.over_upstream(runs)
-    steps = ["none", "2,560\nfractals", "25,600\nfractals", "10,000\nphotographs", "100,000\nphotographs"]
+    steps = ["none", "2,560\nfractals", "25,600\nfractals", "10,000\nphotographs", "30,000\nphotographs", "100,000\nphotographs"]
     assert list(dict.fromkeys(found["upstream"])) == steps and set(found["images per class"]) == {"64", transfer.FULL}
-    assert len(found) == 10 and set(found["runs"]) == {6}
+    assert len(found) == 12 and set(found["runs"]) == {6}
     of_one = [r for r in runs if r.initialisation["name"] == "photo-m" and r.config["images_per_class"] == 64]
     accuracy = found[(found["init"] == "photo-m") & (found["images per class"] == "64")]["accuracy"].iloc[0]
     assert float(accuracy) == pytest.approx(sum(r.history[-1]["test_accuracy"] for r in of_one) / 6)
     assert transfer.over_upstream([]).empty and "upstream" in transfer.over_upstream([])
+
+
+def test_data_and_computing_are_told_apart_on_both_sets(table):
+    """Each control changes either the photographs or the steps, tenfold, and the table says which."""
+    lines = transfer_study.Transfer(table).controls().splitlines()[2:]
+    assert ["ten times the steps, the same photographs" in line for line in lines] == [False] * 4 + [True] * 4
+    assert ["ten times the photographs, the same steps" in line for line in lines] == [True] * 4 + [False] * 4
+    for place, (better, worse) in enumerate(transfer_study.CONTROLLED[:4]):
+        more, less = (json.loads((WEIGHTS_FOLDER / f"{name}-0.json").read_text())["settings"] for name in (better, worse))
+        times = more["classes"] * more["instances"] / (less["classes"] * less["instances"]), more["steps"] / less["steps"]
+        assert times == ((10, 1) if place < 2 else (1, 10))
