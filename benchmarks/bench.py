@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import files
-from pairs import ROOT, SPINNING, Bench, result, run, spread, start
+from pairs import ROOT, SPINNING, STANDARD, Bench, result, run, spread, start
 
 from cxrlib.experiment.record import code_version
 from cxrlib.files import atomic_write
@@ -51,7 +51,6 @@ def throughput(bench: Bench, work: Path) -> None:
     steps = {"64": 3, "128": 3, "png": 2, "bit": 2} if quick else {"64": 234, "128": 78, "png": 78, "bit": 4}
     wide = {**BIT, "size": 32 if quick else 128, "batch": 4 if quick else 64}
     peers(bench, jpeg, work / "cache-peers", {**small, "steps": steps["64"]})
-    bench.training("train-64", 3, jpeg, cache, f"laptop model, {sizes[0]} px, JPEG files of 512 px", **small, steps=steps["64"])
     bench.training("train-128", 2, jpeg, cache, f"laptop model, {sizes[1]} px, JPEG files of 512 px", **big, steps=steps["128"])
     bench.training("train-png", 5, png, cache, f"laptop model, {sizes[0]} px, PNG files of 1024 px", **small, steps=steps["png"])
     bench.training("train-bit", 1.3, jpeg, cache, f"BiT-R50x1, {wide['size']} px, JPEG files of 512 px", repeats=2, **wide, steps=steps["bit"])
@@ -107,8 +106,8 @@ PEERS = {
 
 
 def peers(bench: Bench, folder: Path, cache: Path, settings: dict) -> None:
-    """Training from files by each of :data:`PEERS`, in turns; the ratio is how many times as fast cxrlib was in the same turn."""
-    if not bench.wanted("peers"):
+    """Training from files by each of :data:`PEERS`, in turns; the ratio is how many times as fast cxrlib was in the same turn. The pair train-64 is two of them."""
+    if not (bench.wanted("peers") or bench.wanted("train-64")):
         return
     found: dict[str, list[dict]] = {name: [] for name in PEERS}
     for repeat in range(bench.repeats):
@@ -117,10 +116,15 @@ def peers(bench: Bench, folder: Path, cache: Path, settings: dict) -> None:
             more = {"cache": str(cache)} if name == "our_training" else {}
             found[name].append(run(name, folder=str(folder), seed=repeat, **more, **settings))
     rates = {name: [result["images"] / result["seconds"] for result in results] for name, results in found.items()}
+    losses = {name: spread([result["loss"] for result in results]) for name, results in found.items()}
+    bench.compare(
+        "train-64", 3, f"training from image files, laptop model, {settings['size']} px, JPEG files of 512 px", STANDARD, rates["our_training"], rates["standard_training"],
+        steps=settings["steps"], loss={"ours": losses["our_training"], "theirs": losses["standard_training"]},
+    )  # fmt: skip
     for name, what in PEERS.items():
         row = {"name": name.removesuffix("_training"), "what": what, "rate": spread(rates[name]), "cxrlib": code_version()}
         row["ratio"] = spread([ours / theirs for ours, theirs in zip(rates["our_training"], rates[name])])
-        bench.add("peers", row | {"loss": spread([result["loss"] for result in found[name]]), "steps": settings["steps"], "size": settings["size"]})
+        bench.add("peers", row | {"loss": losses[name], "steps": settings["steps"], "size": settings["size"]})
 
 
 def waiting(bench: Bench, settings: dict) -> None:

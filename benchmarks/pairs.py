@@ -26,6 +26,7 @@ from cxrlib.processes import usable_cores  # noqa: E402
 PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "grad-cam")
 
 
+STANDARD = "torchvision in a DataLoader with 2 workers, eager model"
 SPINNING = {"GOMP_SPINCOUNT": "300000"}
 """How long threads that wait keep a core busy before they sleep, if nobody says: GNU's OpenMP as it comes."""
 
@@ -119,7 +120,7 @@ class Bench:
             return run("our_training", folder=str(folder), cache=str(cache), seed=repeat, **settings)
 
         self.pair(
-            name, target, f"training from image files, {label}", "torchvision in a DataLoader with 2 workers, eager model",
+            name, target, f"training from image files, {label}", STANDARD,
             ours, lambda repeat: run("standard_training", folder=str(folder), seed=repeat, **settings), repeats, steps=settings["steps"],
         )  # fmt: skip
 
