@@ -127,26 +127,33 @@ def peers(bench: Bench, folder: Path, cache: Path, settings: dict) -> None:
         bench.add("peers", row | {"loss": losses[name], "steps": settings["steps"], "size": settings["size"]})
 
 
+BESIDE = {"idle": 0, "busy": 1, "crowded": 3}
+"""Processes that want a core all the time, beside the measured one."""
+
+
 def waiting(bench: Bench, settings: dict) -> None:
-    """Steps of one run while the machine is idle and beside one busy process, in turns: threads that spin, threads that sleep, one thread."""
+    """Steps of one run while the machine is idle, beside one busy process and beside three, in turns, by how threads wait, and by one thread."""
     if not bench.wanted("waiting"):
         return
     cores = usable_cores()
     ways = {
         f"{cores} threads that spin, as PyTorch comes": (cores, SPINNING),
-        f"{cores} threads that sleep, as cxrlib sets them": (cores, {}),
+        f"{cores} threads that spin shortly and then sleep, as cxrlib sets them": (cores, {}),
+        f"{cores} threads that sleep at once": (cores, {"OMP_WAIT_POLICY": "PASSIVE"}),
         "1 thread, as a sweep sets it": (1, {}),
     }
-    found: dict[str, dict[str, list[float]]] = {name: {"idle": [], "busy": []} for name in ways}
+    found: dict[str, dict[str, list[float]]] = {name: {state: [] for state in BESIDE} for name in ways}
     for _ in range(bench.repeats):
-        for state in ("idle", "busy"):
-            with busy_process() if state == "busy" else contextlib.nullcontext():
+        for state, others in BESIDE.items():
+            with contextlib.ExitStack() as beside:
+                for _ in range(others):
+                    beside.enter_context(busy_process())
                 for name, (threads, environment) in ways.items():
-                    one = run("threaded_run", environment, threads=threads, **settings, steps=4 if bench.quick else 24)
+                    one = run("threaded_run", environment, threads=threads, **settings, steps=4 if bench.quick else 16)
                     found[name][state].append(one["images"] / one["seconds"])
     spinning = next(iter(found.values()))["idle"]
     for name, rates in found.items():
-        row = {"name": name, "idle": spread(rates["idle"]), "busy": spread(rates["busy"]), "size": settings["size"], "batch": settings["batch"], "cxrlib": code_version()}
+        row = {"name": name, **{state: spread(rates[state]) for state in BESIDE}, "size": settings["size"], "batch": settings["batch"], "cxrlib": code_version()}
         row |= {"kept": spread([busy / idle for idle, busy in zip(rates["idle"], rates["busy"])])}
         bench.add("waiting", row | {"against_spinning": spread([ours / theirs for ours, theirs in zip(rates["idle"], spinning)])})
 

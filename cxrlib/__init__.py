@@ -10,9 +10,12 @@ Importing the package imports none of them, so ``cxr --help`` stays quick.
 
 import os
 
-# Threads of a sum that wait by spinning fall to a twentieth of their speed as soon as another process wants a core; torch's
-# OpenMP reads this once, when it loads, so it is set before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads of a sum wait for each other by spinning, and fall far behind as soon as other processes want their cores; if they
+# slept at once, an idle machine would lose a third. So they spin shortly and then sleep; the page on speed has the numbers.
+# OpenMP reads this once, when torch loads, so it is set before; LLVM's OpenMP knows no count and sleeps.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"
 

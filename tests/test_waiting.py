@@ -1,4 +1,4 @@
-"""OpenMP's threads sleep while they wait, whoever starts torch."""
+"""OpenMP's threads spin shortly and then sleep while they wait, whoever starts torch."""
 
 import os
 import re
@@ -25,9 +25,9 @@ def plain() -> int:
     return found
 
 
-def test_importing_cxrlib_first_makes_waiting_threads_sleep(plain):
-    assert plain > 0, "torch alone sleeps: there is nothing to mend"
-    assert spins("import cxrlib, torch") == 0
+def test_importing_cxrlib_first_makes_waiting_threads_sleep_soon(plain):
+    assert plain > 3000, "torch alone sleeps soon: there is nothing to mend"
+    assert spins("import cxrlib, torch") == 3000
 
 
 def test_who_asks_for_another_policy_gets_it(plain):

@@ -539,7 +539,8 @@ def test_every_committed_record_is_a_run_of_the_profile(committed):
     counts = committed.counts().set_index("study")
     assert counts.at["all", "recorded"] == len(committed.records)
     before = recorded.read(TABLE, "quarter", inits=["random", "fractal-s", "fractal-m"], seeds=[0, 1, 2, 3, 4])  # before there were photographs
-    assert {record.key for record in stored} == {record.key for record in [*committed.records, *before.records]}
+    source = recorded.read(TABLE, "quarter", init="fractal-m")  # likewise, the page on disease and source
+    assert {record.key for record in stored} == {record.key for record in [*committed.records, *before.records, *source.records]}
     papers = {run for study in ("02_hyperparameter_sensitivity", "03_test_performance", "04_data_size", "05_grad_cam") for run in _asked(committed, study)}
     assert len(papers) == 72 * 3 + 3 * 3 + 5 * 3 * 6, "the paper's grid; other notebooks may ask for more"
     assert counts.at["all", "planned"] == len(committed.planned) >= len(papers)
