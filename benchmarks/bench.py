@@ -121,6 +121,7 @@ def peers(bench: Bench, folder: Path, cache: Path, settings: dict) -> None:
         "train-64", 3, f"training from image files, laptop model, {settings['size']} px, JPEG files of 512 px", STANDARD, rates["our_training"], rates["standard_training"],
         steps=settings["steps"], loss={"ours": losses["our_training"], "theirs": losses["standard_training"]},
     )  # fmt: skip
+    bench.result["peers"] = []
     for name, what in PEERS.items():
         row = {"name": name.removesuffix("_training"), "what": what, "rate": spread(rates[name]), "cxrlib": code_version()}
         row["ratio"] = spread([ours / theirs for ours, theirs in zip(rates["our_training"], rates[name])])
@@ -152,6 +153,7 @@ def waiting(bench: Bench, settings: dict) -> None:
                     one = run("threaded_run", environment, threads=threads, **settings, steps=4 if bench.quick else 16)
                     found[name][state].append(one["images"] / one["seconds"])
     spinning = next(iter(found.values()))["idle"]
+    bench.result["waiting"] = []
     for name, rates in found.items():
         row = {"name": name, **{state: spread(rates[state]) for state in BESIDE}, "size": settings["size"], "batch": settings["batch"], "cxrlib": code_version()}
         row |= {"kept": spread([busy / idle for idle, busy in zip(rates["idle"], rates["busy"])])}

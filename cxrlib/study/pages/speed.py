@@ -40,7 +40,8 @@ def ratios(measured: dict[str, Any]) -> pd.DataFrame:
     for row in measured["rows"]:
         ratio = row["ratio"]
         reached = ratio["median"] >= row["target"]
-        verdict = "reached" if reached else f"short by {100 * (1 - ratio['median'] / row['target']):.0f} %"
+        gap = 100 * (1 - ratio["median"] / row["target"])
+        verdict = "reached" if reached else f"short by {gap:.0f} %" if gap >= 1 else "short by less than 1 %"
         values = {name: row[name] for name in ("name", "what", "against", "unit", "target")}
         values |= {"ours": row["ours"]["median"], "theirs": row["theirs"]["median"], "verdict": verdict}
         rows.append(values | {"ratio": ratio["median"], "low": ratio["low"], "high": ratio["high"]})

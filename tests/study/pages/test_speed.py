@@ -78,34 +78,34 @@ def test_every_peer_sees_the_same_images_in_the_same_batches(scripts, covidx_fol
         np.testing.assert_allclose(theirs, images, atol=1e-5, err_msg=name)
 
 
-def test_waiting_is_measured_idle_and_beside_a_busy_process_in_turns(scripts, tmp_path, monkeypatch):
+def test_waiting_is_measured_idle_and_beside_busy_processes_in_turns(scripts, tmp_path, monkeypatch):
     bench = scripts[0].Bench(tmp_path / "out.json", quick=False)
-    asked = []
-    rates = {"spin": {False: 1000, True: 50}, "sleep": {False: 990, True: 700}}
+    asked, beside = [], []
+    rates = {"spin": (1000, 50, 20), "short": (980, 250, 200), "sleep": (650, 350, 200), "one": (590, 580, 300)}
 
     def run(task, environment, threads, **settings):
-        busy = bool(busy_now)
-        asked.append((task, tuple(environment), threads, busy))
-        return {"images": rates["spin" if environment else "sleep"][busy], "seconds": 1.0}
-
-    busy_now = []
+        way = "one" if threads == 1 else "spin" if environment == scripts[0].SPINNING else "sleep" if environment else "short"
+        asked.append((way, len(beside)))
+        return {"images": rates[way][{0: 0, 1: 1, 3: 2}[len(beside)]], "seconds": 1.0}
 
     @contextlib.contextmanager
     def busy_process():
-        busy_now.append(True)
+        beside.append(True)
         yield
-        busy_now.clear()
+        beside.pop()
 
     monkeypatch.setattr(scripts[0], "run", run)
     monkeypatch.setattr(scripts[0], "busy_process", busy_process)
+    monkeypatch.setattr(scripts[0], "usable_cores", lambda: 2)
     scripts[0].waiting(bench, {"size": 64, "batch": 64})
-    assert [busy for *_, busy in asked] == [False, False, False, True, True, True] * 3
-    spins, sleeps, one = bench.result["waiting"]
-    assert spins["kept"]["median"] == 0.05 and round(sleeps["kept"]["median"], 2) == 0.71 and sleeps["against_spinning"]["median"] == 0.99
+    assert asked == [(way, others) for others in (0, 1, 3) for way in ("spin", "short", "sleep", "one")] * 3
+    spins, ours, sleeps, one = bench.result["waiting"]
+    assert spins["kept"]["median"] == 0.05 and ours["against_spinning"]["median"] == 0.98 and one["kept"]["median"] == 580 / 590
     said = tables.waiting_sentence(bench.result)
-    assert "keep 0.05 of their rate, and threads that sleep 0.71: at least 0.6 is kept, as was aimed at. They cost 1 %" in said
-    bench.result["waiting"][1]["kept"]["median"] = 0.45
-    assert "at least 0.6 was aimed at: short by 25 %" in tables.waiting_sentence(bench.result)
+    assert said.startswith("Beside three busy processes, threads that spin shortly and then sleep are 10.0 times as fast as threads that spin.")
+    assert "keep 0.26 of their idle rate, where 0.6 was aimed at; threads that spin keep 0.05, and one thread 0.98. On an idle machine they reach 98 %" in said
+    bench.result["waiting"][1]["kept"]["median"] = 0.65
+    assert "keep 0.65 of their idle rate, as was aimed at" in tables.waiting_sentence(bench.result)
     assert "1 thread, as a sweep sets it" in tables.waiting_table(bench.result)
 
 
