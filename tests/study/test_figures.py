@@ -98,7 +98,7 @@ FIGURES = {
     "randomisation": lambda: common.randomisation([0, 1], estimates(1, 0), TITLE),
     "pretraining": lambda: common.pretraining({"fractal-s": pd.DataFrame({"step": [1, 2], "loss": [2, 1], "accuracy": [0, 1]})}, {"fractal-s": 0.9}, TITLE),
     "units": lambda: common.residual_units([("conv", "1×1 conv"), ("norm", "group norm")], TITLE),
-    "ratios": lambda: common.ratio_dots(pd.DataFrame({"name": ["a"], "ratio": [2.0], "low": [1.5], "high": [2.5], "target": [3.0]}), TITLE, "times"),
+    "ratios": lambda: common.ratio_dots(pd.DataFrame({"label": ["a"], "ratio": [2.0], "low": [1.5], "high": [2.5], "target": [3.0]}), TITLE, "times"),
     "note": lambda: real.note(TITLE),
     "trade-off": lambda: real.trade_off(dict.fromkeys(INITS, TRADE), dict.fromkeys(INITS, (0.9, 0.8)), 0.9, TITLE),
     "forest": lambda: real.forest([judged("holds"), judged("not seen", low=0.02)], TITLE),

@@ -13,7 +13,7 @@ from cxrlib.study.figures.style import ACCENT, FAINT, INK, VERDICTS, WIDTH
 
 
 def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
-    """Measured ratios with their spread, and the ratio to reach as a tick; columns: name, ratio, low, high, target."""
+    """Measured ratios with their spread, and the ratio to reach as a tick; columns: label, ratio, low, high, target."""
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(table) + 1.8))
     places = np.arange(len(table))[::-1]
     reached = table["ratio"] >= table["target"]
@@ -31,7 +31,7 @@ def ratio_dots(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     ticks = [tick for tick in (0.5, 1, 2, 3, 5, 10, 20, 50) if table[["low", "target"]].min().min() / 1.3 < tick < table["high"].max() * 1.5]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    ax.set_yticks(places, table["name"])
+    ax.set_yticks(places, table["label"])
     ax.set(xlabel=xlabel)
     style.legend_below(figure, [ax], columns=3)
     style.heading(figure, title)

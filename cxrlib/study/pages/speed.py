@@ -15,6 +15,12 @@ from cxrlib.study.parameters import Speed
 from cxrlib.study.parts import network
 
 TABLES = ("rows", "ideas", "scale", "memory", "peers", "waiting", "start", "folding", "machine", "versions")
+LABELS = {
+    "train-64": "training, 64 px", "train-128": "training, 128 px", "train-png": "training, PNG", "train-bit": "training, BiT",
+    "compute-64": "step alone, 64 px", "compute-128": "step alone, 128 px", "compute-bit": "step alone, BiT", "evaluate": "evaluation",
+    "cache-jpeg": "cache, JPEG", "cache-png": "cache, PNG", "grad-cam": "Grad-CAM", "sweep": "sweep",
+}  # fmt: skip
+"""What a pair of the bench is called in prose."""
 COSTS = ("index", "fingerprint", "cache", "epoch")
 
 
@@ -35,7 +41,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def ratios(measured: dict[str, Any]) -> pd.DataFrame:
-    """Every pair: columns name, what, against, unit, ours, theirs (medians), ratio, low, high, target, verdict."""
+    """Every pair: columns name, label, what, against, unit, ours, theirs (medians), ratio, low, high, target, verdict."""
     rows = []
     for row in measured["rows"]:
         ratio = row["ratio"]
@@ -43,7 +49,7 @@ def ratios(measured: dict[str, Any]) -> pd.DataFrame:
         gap = 100 * (1 - ratio["median"] / row["target"])
         verdict = "reached" if reached else f"short by {gap:.0f} %" if gap >= 1 else "short by less than 1 %"
         values = {name: row[name] for name in ("name", "what", "against", "unit", "target")}
-        values |= {"ours": row["ours"]["median"], "theirs": row["theirs"]["median"], "verdict": verdict}
+        values |= {"label": LABELS.get(row["name"], row["name"]), "ours": row["ours"]["median"], "theirs": row["theirs"]["median"], "verdict": verdict}
         rows.append(values | {"ratio": ratio["median"], "low": ratio["low"], "high": ratio["high"]})
     return pd.DataFrame(rows)
 
@@ -157,7 +163,7 @@ def ratio_table(table: pd.DataFrame) -> str:
     for row in table.itertuples():
         ratio = markup.Inline(f"**{row.ratio:.2f}** ({row.low:.2f} to {row.high:.2f})")
         ours, theirs = f"{number(row.ours)} {row.unit}", number(row.theirs)
-        lines.append([markup.code(row.name), row.what, row.against, ours, theirs, ratio, row.target, row.verdict])
+        lines.append([row.label, row.what, row.against, ours, theirs, ratio, row.target, row.verdict])
     return markup.table(["", "what", "against", "cxrlib", "other", "ratio (range)", "to reach", ""], lines)
 
 

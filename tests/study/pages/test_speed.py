@@ -199,7 +199,7 @@ def test_the_committed_result_is_complete_and_says_what_was_reached():
     measured = tables.read(RESULT)
     assert not measured["quick"]
     table = tables.ratios(measured)
-    assert len(table) == 12
+    assert len(table) == 12 and list(table["name"]) == list(tables.LABELS)
     for row in table.itertuples():
         assert row.low <= row.ratio <= row.high
         assert (row.verdict == "reached") == (row.ratio >= row.target)
