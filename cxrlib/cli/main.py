@@ -161,8 +161,10 @@ def sweep(
                 raise ParameterError(f"there is no study '{name}'; there are: {', '.join(STUDIES)}")
         given = {"data": data or settings(setting).get("data") or plan.make_phantoms(profile), "labels": labels, "store": store, "strict": strict or None}
         overrides = settings(setting) | {name: value for name, value in given.items() if value is not None}
-        index = read_index(overrides["data"], overrides.get("labels"))
-        wanted = [run.config for run in plan.profile_runs(profile, study or (), index, **overrides)]
+        wanted = [run.config for run in plan.profile_runs(profile, study or (), **overrides)]
+        if wanted and wanted[0].data.is_dir():  # a folder that is not there is the sweep's to say
+            index = read_index(wanted[0].data, wanted[0].labels)
+            wanted = [run.config for run in plan.profile_runs(profile, study or (), index, **overrides)]
         typer.echo(f"{len(run_all(wanted, workers, scheduler, gpu))} runs are recorded in {wanted[0].store}" if wanted else "nothing to run")
 
 
