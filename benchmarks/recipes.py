@@ -132,17 +132,23 @@ def _result(started: float, config, losses: list[float], **more) -> dict:
     return {"seconds": seconds, "images": len(losses) * config.batch_size, "loss": float(np.mean(losses[-len(losses) // 4 :])), **more}
 
 
-def standard_training(folder: str, **settings) -> dict:
-    """The standard recipe: torchvision's transforms, a DataLoader, the model as timm builds it."""
-    import torch.utils.data
-
+def _begun(folder: str, settings: dict) -> tuple:
+    """What each recipe on image files begins with: settings, model, the time at which files are first looked at, files to decode, and batches of their rows."""
     config = run_config(**settings)
     model = _plain_model(config)
     started = time.perf_counter()
     paths, labels = _labelled(folder, "train")
     files = _files(paths, labels, config.image_channels)
     files.transform = _transform(config, training=True)
-    loader = torch.utils.data.DataLoader(files, batch_sampler=_batches(config, labels), num_workers=WORKERS)
+    return config, model, started, files, _batches(config, labels)
+
+
+def standard_training(folder: str, **settings) -> dict:
+    """The standard recipe: torchvision's transforms, a DataLoader, the model as timm builds it."""
+    import torch.utils.data
+
+    config, model, started, files, batches = _begun(folder, settings)
+    loader = torch.utils.data.DataLoader(files, batch_sampler=batches, num_workers=WORKERS)
     return _result(started, config, _learn(model, config, _optimizer(model, config), loader))
 
 
@@ -154,17 +160,12 @@ def bit_training(folder: str, **settings) -> dict:
     """
     import torch.utils.data
 
-    config = run_config(**settings)
-    model = torch.nn.DataParallel(_plain_model(config))
-    started = time.perf_counter()
-    paths, labels = _labelled(folder, "train")
-    files = _files(paths, labels, config.image_channels)
-    files.transform = _transform(config, training=True)
-    plan = iter(_batches(config, labels))
+    config, model, started, files, batches = _begun(folder, settings)
+    model, plan = torch.nn.DataParallel(model), iter(batches)
 
     def passes() -> Iterator:
-        while batches := list(itertools.islice(plan, max(1, len(paths) // config.batch_size))):
-            yield from torch.utils.data.DataLoader(files, batch_sampler=batches, num_workers=8)
+        while one := list(itertools.islice(plan, max(1, len(files) // config.batch_size))):
+            yield from torch.utils.data.DataLoader(files, batch_sampler=one, num_workers=8)
 
     with tempfile.TemporaryFile("w") as log:
         losses = _learn(model, config, _optimizer(model, config), passes(), lambda step, loss: print(f"[step {step}]: loss={loss:.5f}", file=log, flush=True))
@@ -181,17 +182,13 @@ def timm_training(folder: str, **settings) -> dict:
     from torch.utils.data import Subset
     from torchvision import transforms
 
-    config = run_config(**settings)
-    model = _plain_model(config)
-    started = time.perf_counter()
-    paths, labels = _labelled(folder, "train")
-    files = _files(paths, labels, config.image_channels)
+    config, model, started, files, batches = _begun(folder, settings)
     channels, crop = config.image_channels, config.crop
     loader = create_loader(
-        Subset(files, np.concatenate(_batches(config, labels)).tolist()), (channels, crop, crop), config.batch_size, is_training=False,
+        Subset(files, np.concatenate(batches).tolist()), (channels, crop, crop), config.batch_size, is_training=False,
         mean=(0.5,) * channels, std=(0.5,) * channels, num_workers=WORKERS, device=torch.device("cpu"), persistent_workers=False,
     )  # fmt: skip
-    files.transform = transforms.Compose([*_transform(config, training=True).transforms[:3], ToNumpy()])
+    files.transform = transforms.Compose([*files.transform.transforms[:3], ToNumpy()])
     optimizer, meter = create_optimizer_v2(model, "sgd", lr=config.base_lr, momentum=config.momentum, weight_decay=0), AverageMeter()
     losses = _learn(model, config, optimizer, loader, lambda _, loss: meter.update(loss, config.batch_size))
     return _result(started, config, losses)

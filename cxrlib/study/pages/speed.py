@@ -40,6 +40,19 @@ def read(path: Path) -> dict[str, Any]:
     return measured
 
 
+def spread_text(spread: dict[str, float], form: str, bold: bool = False) -> str:
+    """Median and range: '2.69 (2.56 to 2.93)'.
+
+    Args:
+        spread: 'median', 'low' and 'high'.
+        form: of a number, such as '.2f'.
+        bold: the median in bold, as Markdown.
+    """
+    median = f"{spread['median']:{form}}"
+    text = f"{f'**{median}**' if bold else median} ({spread['low']:{form}} to {spread['high']:{form}})"
+    return markup.Inline(text) if bold else text
+
+
 def ratios(measured: dict[str, Any]) -> pd.DataFrame:
     """Every pair: columns name, label, what, against, unit, ours, theirs (medians), ratio, low, high, target, verdict."""
     rows = []
@@ -59,7 +72,7 @@ def losses(measured: dict[str, Any]) -> pd.DataFrame:
     rows = []
     for row in measured["rows"]:
         if "loss" in row:
-            shown = {side: "{median:.3f} ({low:.3f} to {high:.3f})".format(**row["loss"][side]) for side in ("ours", "theirs")}
+            shown = {side: spread_text(row["loss"][side], ".3f") for side in ("ours", "theirs")}
             rows.append({"training": row["name"].removeprefix("train-"), "cxrlib": shown["ours"], "standard recipe": shown["theirs"], "steps": row["steps"]})
     return pd.DataFrame(rows)
 
@@ -161,70 +174,10 @@ def ratio_table(table: pd.DataFrame) -> str:
 
     lines = []
     for row in table.itertuples():
-        ratio = markup.Inline(f"**{row.ratio:.2f}** ({row.low:.2f} to {row.high:.2f})")
+        ratio = spread_text({"median": row.ratio, "low": row.low, "high": row.high}, ".2f", bold=True)
         ours, theirs = f"{number(row.ours)} {row.unit}", number(row.theirs)
         lines.append([row.label, row.what, row.against, ours, theirs, ratio, row.target, row.verdict])
     return markup.table(["", "what", "against", "cxrlib", "other", "ratio (range)", "to reach", ""], lines)
-
-
-def _range(spread: dict[str, float], form: str) -> str:
-    """Median and range: '2.69 (2.56 to 2.93)'."""
-    return f"{spread['median']:{form}} ({spread['low']:{form}} to {spread['high']:{form}})"
-
-
-def peer_table(measured: dict[str, Any]) -> str:
-    """Training from files by each way of feeding a network, cxrlib first: images per second, how many times as fast cxrlib is, and the loss."""
-    lines = []
-    for row in measured["peers"]:
-        ratio = "1" if row["name"] == "our" else markup.Inline(f"**{row['ratio']['median']:.2f}** ({row['ratio']['low']:.2f} to {row['ratio']['high']:.2f})")
-        lines.append([row["what"], _range(row["rate"], ",.0f"), ratio, _range(row["loss"], ".3f")])
-    return markup.table(["fed by", "images/s (range)", "cxrlib is faster by", "loss at the end"], lines)
-
-
-def peer_sentence(measured: dict[str, Any]) -> str:
-    """The least and the greatest of these ratios, and over how many steps."""
-    others = [row for row in measured["peers"] if row["name"] != "our"]
-    least, most = (choose(others, key=lambda row: row["ratio"]["median"]) for choose in (min, max))
-    return (
-        f"Over {least['steps']} steps of {least['size']} px, cxrlib is {least['ratio']['median']:.1f} times as fast as the nearest of {len(others)} others "
-        f"({least['what'].partition(':')[0]}) and {most['ratio']['median']:.1f} times as fast as the furthest."
-    )
-
-
-def bound_sentence(measured: dict[str, Any]) -> str:
-    """How many times as fast as the standard recipe a loader that costs nothing would be: the step alone against the recipe."""
-    rows = {row["name"]: row for row in measured["rows"]}
-    training, alone = rows["train-64"], rows["compute-64"]["theirs"]["median"]
-    bound = alone / training["theirs"]["median"]
-    return (
-        f"The step alone, on a batch that stays in memory, does {alone:,.0f} images/s at 64 px. So reading that costs nothing would be {bound:.1f} times as fast as "
-        f"the standard recipe; cxrlib's {training['ratio']['median']:.1f} times are {100 * training['ratio']['median'] / bound:.0f} % of that, its cache included."
-    )
-
-
-BUSY, SAME = 0.6, 0.97
-"""Share of the idle rate to be kept beside one busy process, and share of the rate of spinning threads to be reached on an idle machine."""
-
-
-def waiting_table(measured: dict[str, Any]) -> str:
-    """Training rates by how threads wait: on an idle machine, beside one busy process, and the share that is kept."""
-    lines = [
-        [row["name"], *(_range(row[state], ",.0f") for state in ("idle", "busy", "crowded")), _range(row["kept"], ".2f"), _range(row["against_spinning"], ".2f")]
-        for row in measured["waiting"]
-    ]
-    return markup.table(["threads", "idle, images/s", "beside one busy process", "beside three", "share kept beside one", "idle, against threads that spin"], lines)
-
-
-def waiting_sentence(measured: dict[str, Any]) -> str:
-    """What the way of waiting keeps and costs, against what was aimed at, and what one thread keeps."""
-    spins, ours, _, one = measured["waiting"]
-    kept, against = ours["kept"]["median"], ours["against_spinning"]["median"]
-    aimed = "as was aimed at" if kept >= BUSY else f"where {BUSY} was aimed at"
-    return (
-        f"Beside three busy processes, threads that spin shortly and then sleep are {ours['crowded']['median'] / spins['crowded']['median']:.1f} times as fast as threads that spin. "
-        f"Beside one they keep {kept:.2f} of their idle rate, {aimed}; threads that spin keep {spins['kept']['median']:.2f}, and one thread {one['kept']['median']:.2f}. "
-        f"On an idle machine they reach {100 * against:.0f} % of the rate of threads that spin, where {100 * SAME:.0f} % was aimed at, and one thread {100 * one['against_spinning']['median']:.0f} %."
-    )
 
 
 def idea_table(measured: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 from cxrlib import data
 from cxrlib.model import network
 from cxrlib.study.pages import speed as tables
+from cxrlib.study.pages import speed_beside
 
 RESULT = ROOT / "results" / "bench.json"
 
@@ -101,12 +102,12 @@ def test_waiting_is_measured_idle_and_beside_busy_processes_in_turns(scripts, tm
     assert asked == [(way, others) for others in (0, 1, 3) for way in ("spin", "short", "sleep", "one")] * 3
     spins, ours, sleeps, one = bench.result["waiting"]
     assert spins["kept"]["median"] == 0.05 and ours["against_spinning"]["median"] == 0.98 and one["kept"]["median"] == 580 / 590
-    said = tables.waiting_sentence(bench.result)
+    said = speed_beside.waiting_sentence(bench.result)
     assert said.startswith("Beside three busy processes, threads that spin shortly and then sleep are 10.0 times as fast as threads that spin.")
     assert "keep 0.26 of their idle rate, where 0.6 was aimed at; threads that spin keep 0.05, and one thread 0.98. On an idle machine they reach 98 %" in said
     bench.result["waiting"][1]["kept"]["median"] = 0.65
-    assert "keep 0.65 of their idle rate, as was aimed at" in tables.waiting_sentence(bench.result)
-    assert "1 thread, as a sweep sets it" in tables.waiting_table(bench.result)
+    assert "keep 0.65 of their idle rate, as was aimed at" in speed_beside.waiting_sentence(bench.result)
+    assert "1 thread, as a sweep sets it" in speed_beside.waiting_table(bench.result)
 
 
 def test_a_busy_process_is_ended(scripts):
@@ -122,13 +123,13 @@ def test_the_nearest_and_the_furthest_peer_are_named():
         return {"name": name, "what": f"{name}: as it comes", "ratio": {"median": ratio, "low": ratio, "high": ratio}, "steps": 9, "size": 64}
 
     measured: dict = {"peers": [row("our", 1.0), row("near", 1.6), row("far", 4.04)]}
-    assert tables.peer_sentence(measured) == "Over 9 steps of 64 px, cxrlib is 1.6 times as fast as the nearest of 2 others (near) and 4.0 times as fast as the furthest."
+    assert speed_beside.peer_sentence(measured) == "Over 9 steps of 64 px, cxrlib is 1.6 times as fast as the nearest of 2 others (near) and 4.0 times as fast as the furthest."
 
 
 def test_the_step_alone_bounds_what_reading_can_gain():
     rows = [{"name": "train-64", "theirs": {"median": 500.0}, "ratio": {"median": 2.4}}, {"name": "compute-64", "theirs": {"median": 1500.0}}]
-    assert tables.bound_sentence({"rows": rows}).startswith("The step alone, on a batch that stays in memory, does 1,500 images/s at 64 px. So reading that costs nothing would be 3.0 times")
-    assert "2.4 times are 80 % of that" in tables.bound_sentence({"rows": rows})
+    assert speed_beside.bound_sentence({"rows": rows}).startswith("The step alone, on a batch that stays in memory, does 1,500 images/s at 64 px. So reading that costs nothing would be 3.0 times")
+    assert "2.4 times are 80 % of that" in speed_beside.bound_sentence({"rows": rows})
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
