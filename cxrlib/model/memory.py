@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -59,6 +60,25 @@ def channels_last(images: torch.Tensor) -> torch.Tensor:
     if channels > 1:
         return images.contiguous(memory_format=torch.channels_last)
     return images.contiguous().as_strided(images.shape, (height * width, 1, width, 1))
+
+
+def channels_first(images: torch.Tensor) -> torch.Tensor:
+    """The same images, shape (N, C, H, W), with each channel in one piece; of one channel again only the strides change."""
+    count, channels, height, width = images.shape
+    return images.contiguous().as_strided(images.shape, (channels * height * width, height * width, width, 1))
+
+
+def layout(model: nn.Module, precision: str, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The layout of images, :func:`channels_last` or :func:`channels_first`, in which a step of this model is fastest.
+
+    In bfloat16 on a CPU torch's group normalisation is slow with channels last: BiT-R50x1 trains 1.15 to 1.4 times as fast
+    with channels first. Everywhere else channels last is faster.
+
+    Args:
+        precision: 'fp32', 'bf16' or 'fp16', as in a run's config.
+    """
+    grouped = any(isinstance(module, nn.GroupNorm) for module in model.modules())
+    return channels_first if grouped and precision == "bf16" and device.type == "cpu" else channels_last
 
 
 class BorderedMaxPool(nn.Module):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from cxrlib.config import RunConfig
-from cxrlib.model.memory import channels_last
+from cxrlib.model.memory import layout
 from cxrlib.model.network import normalise
 from cxrlib.train import sampling
 from cxrlib.train.checkpoints import Progress, load_checkpoint, save_checkpoint
@@ -126,6 +126,7 @@ def train(
         accelerator.init_trackers(key)
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
+    arranged = layout(bare, config.precision, device)
     progress = Progress()
     if checkpoint is not None:
         progress = load_checkpoint(checkpoint, key, bare, optimizer, accelerator.scaler) or progress
@@ -155,7 +156,7 @@ def train(
                 inputs = images[part]
                 if weight != 1:
                     inputs = weight * inputs + (1 - weight) * images[partners[part]]
-                logits = model(channels_last(inputs))
+                logits = model(arranged(inputs))
                 loss = mixup_loss(logits, labels[part], labels[partners[part]], weight)
                 accelerator.backward(loss)
                 optimizer.step()

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cxrlib.model.memory import layout
 from cxrlib.model.network import normalise
 from cxrlib.train import sampling
 from cxrlib.train.checkpoints import Progress, load_checkpoint, save_checkpoint
@@ -97,6 +98,7 @@ def pretrain(
     optimizer = torch.optim.SGD(model.parameters(), lr=base_lr, momentum=0.9, weight_decay=weight_decay)
     progress = (checkpoint and load_checkpoint(checkpoint, key, model, optimizer, None)) or Progress()
     device = next(model.parameters()).device
+    arranged = layout(model, precision, device)
     started = time.perf_counter()
     already = progress.seconds
     right = 0
@@ -108,7 +110,7 @@ def pretrain(
         batch = torch.from_numpy(augment(images[chosen], crop or images.shape[1], progress.step, seed)).to(device)
         target = torch.from_numpy(labels[chosen]).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits = model(normalise(batch, MEAN, STD, image_channels))
+            logits = model(arranged(normalise(batch, MEAN, STD, image_channels)))
         loss = functional.cross_entropy(logits.float(), target)
         if not torch.isfinite(loss):
             raise NonFiniteLossError(

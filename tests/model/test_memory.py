@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cxrlib.model.memory import BorderedMaxPool, channels_last, pool_without_copy, reuse_memory
+from cxrlib.model.memory import BorderedMaxPool, channels_first, channels_last, layout, pool_without_copy, reuse_memory
 from cxrlib.model.network import LAPTOP, create_model, normalise
 
 
@@ -42,6 +42,25 @@ def test_the_layout_reaches_the_pooling(channels):
     mixed = 0.3 * inputs + 0.7 * inputs[torch.tensor([1, 0])]
     model(channels_last(mixed))
     assert seen[1][1] == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bfloat16_on_a_cpu_normalises_groups_channel_by_channel(channels):
+    """The same output from another layout, which reaches the last block; batch normalisation and other devices keep theirs."""
+    torch.manual_seed(0)
+    model, seen = create_model(LAPTOP, image_channels=channels), []
+    model.stages[-1].register_forward_hook(lambda _m, _i, output: seen.append(output.is_contiguous()))
+    images = channels_last(torch.randn(2, channels, 32, 48))
+    cpu = torch.device("cpu")
+    arranged = layout(model, "bf16", cpu)
+    assert arranged is channels_first and layout(model, "fp32", cpu) is channels_last
+    assert layout(model, "bf16", torch.device("cuda")) is channels_last
+    assert layout(torch.nn.Sequential(torch.nn.BatchNorm2d(4)), "bf16", cpu) is channels_last
+    torch.testing.assert_close(arranged(images), images, rtol=0, atol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, found = model.forward_features(images), model.forward_features(arranged(images))
+    assert seen == [False, True]
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
 
 
 def test_normalisation_by_channel_is_in_the_layout_too():
