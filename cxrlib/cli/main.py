@@ -171,7 +171,7 @@ def sweep(
 @app.command()
 def results(
     data: Annotated[Path, typer.Option(help="Folder whose images the tables are about, such as covidx-mini.")],
-    table: Annotated[list[str] | None, typer.Option(help="Only this table of results/, such as quarter; may repeat.")] = None,
+    table: Annotated[list[str] | None, typer.Option(help="Only this table of results/, such as quarter; may repeat. Default all but bit and bit-fp32, which take hours.")] = None,
     study: Annotated[list[str] | None, typer.Option(help="Only the runs of this notebook, such as 04_data_size; may repeat.")] = None,
     labels: Labels = None,
     workers: Workers = None,
@@ -179,9 +179,9 @@ def results(
 ) -> None:
     """Complete the committed tables of records that the book draws. Stop it with Ctrl-C; the same command goes on."""
     with plain_errors():
-        from cxrlib.study.collect import TABLES, chosen, collect
+        from cxrlib.study.collect import TABLES, WHEN_NAMED, chosen, collect
 
-        for name in [each for each in table or TABLES if chosen(each, study or ())]:
+        for name in [each for each in table or [one for one in TABLES if one not in WHEN_NAMED] if chosen(each, study or ())]:
             before, after = collect(name, data, study or (), labels, workers=workers, strict=strict)
             typer.echo(f"results/{name}.parquet: {after} records, {after - before} of them new")
 

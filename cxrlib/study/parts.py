@@ -34,6 +34,9 @@ NETWORKS = {
 }  # fmt: skip
 """What an architecture is called in prose."""
 
+MIXUP = {"off": "without mixup", "beta": "with mixup", "fixed": "with mixup, one share for all"}
+"""What each kind of mixup is called."""
+
 
 def network(arch: str) -> str:
     """An architecture in words; its own name if it has none."""

@@ -159,7 +159,7 @@ def frozen_on_real(init: str) -> tuple[list[Record], list[Record]]:
     """Recorded runs on all training X-rays, head only and fine-tuned, that differ in nothing else: the same seeds in the same order.
 
     Args:
-        init: 'random', 'fractal-s' or 'fractal-m'.
+        init: 'random', 'fractal-s', 'fractal-m', 'photo-s' or 'photo-m'.
     """
     runs = [r for r in read_table(Path("results/upstream.parquet")) if r.data["name"] == "covidx-mini" and r.config["init"] == init]
     pairs = []

@@ -46,7 +46,7 @@ def _numbers(_folder: Path) -> dict[str, str]:
     from cxrlib.study.pages import confounding, home
 
     found = {"log2": f"{math.log(2):.2f}", "warmup": f"{SCHEDULE[0]:,}", "steps": f"{SCHEDULE[-1]:,}", "images_shown": f"{SCHEDULE[-1] * BATCH:,}"}
-    for name, init in (("frozen_random", "random"), ("frozen_fractal", "fractal-m")):
+    for name, init in (("frozen_random", "random"), ("frozen_photo", "photo-m")):
         frozen, tuned = classroom.frozen_on_real(init)
         found[name] = auc_difference(classroom.matrix(tuned, "logit"), classroom.matrix(frozen, "logit"), _labels(tuned), _patients(tuned)).percent()
     few = {init: classroom.of_transfer(init, 32) for init in ("photo-m", "random")}
@@ -77,7 +77,7 @@ def _schedule(ax) -> None:
 def _frozen(ax) -> None:
     from cxrlib.study.figures import style
 
-    rows = [(init, kind, records) for init in ("random", "fractal-m") for kind, records in zip(("frozen", "fine-tuned"), classroom.frozen_on_real(init), strict=True)]
+    rows = [(init, kind, records) for init in ("random", "photo-m") for kind, records in zip(("frozen", "fine-tuned"), classroom.frozen_on_real(init), strict=True)]
     for height, (init, kind, records) in enumerate(reversed(rows)):
         look = style.look(init)
         ax.plot([100 * record.history[-1]["test_auc"] for record in records], [height] * len(records), look.marker, color=look.color, markerfacecolor=look.color if kind == "fine-tuned" else "none")

@@ -23,15 +23,12 @@ from cxrlib.study.figures import style
 from cxrlib.study.figures.heat import cam_grid, frames, heat_per_area, paired_regions, randomisation
 from cxrlib.study.figures.speed import cost_lines, ratio_dots
 from cxrlib.study.figures.style import ACCENT, FAINT, GRID, INK, SMALL, SOFT, WIDTH, estimate_errors, use_style
+from cxrlib.study.parts import MIXUP
 
 __all__ = [
     "cam_grid", "confusion", "cost_lines", "count_bars", "curve_pair", "data_size", "estimate_errors", "file_shapes", "frames", "grid_panels",
     "heat_per_area", "image_grid", "learning_curves", "paired_regions", "pretraining", "randomisation", "ratio_dots", "reliability", "residual_units", "use_style",
 ]  # fmt: skip
-
-
-MIXUP = {"off": "without mixup", "beta": "with mixup", "fixed": "with mixup, one share for all"}
-"""Each kind of mixup as the heading of a panel."""
 
 
 def image_grid(rows: dict[str, Sequence[np.ndarray]], captions: dict[str, Sequence[str]], title: str) -> Figure:

@@ -1,0 +1,163 @@
+"""One cell of the paper's own grid (Figure 4) on real X-rays: its network, batch, learning rate, image size and schedule, from committed records.
+
+What such a cell can say of the paper's sentences is decided by the rules of :mod:`cxrlib.study.parts`, as everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxrlib import markup
+from cxrlib.experiment.record import Record
+from cxrlib.study import committed, pairs, paper
+from cxrlib.study.figures import captions, style
+from cxrlib.study.pages import upstream
+from cxrlib.study.pages.chapter import RealStudy, Shown
+from cxrlib.study.parts import MIXUP, named
+from cxrlib.study.verdicts import NOT_RECORDED, Verdict
+from cxrlib.weights.registry import BIT_PHOTO
+from cxrlib.weights.source import WEIGHTS_FOLDER
+
+PROFILE, FULL_PRECISION = "bit", "bit-fp32"
+"""The profile of the cell, and that of the runs which are made in both precisions."""
+CLAIMS = (1, 4)
+"""What runs of one resolution and one schedule can be asked: what pretraining and mixup do."""
+
+
+@dataclass(frozen=True)
+class PapersCell:
+    """The recorded runs of the cell.
+
+    Attributes:
+        full: the runs in float32 that have a partner in bfloat16.
+        pretraining: record of the pretraining on photographs; None while there is none.
+    """
+
+    real: RealStudy
+    full: list[Record]
+    pretraining: dict | None
+
+    @classmethod
+    def read(cls, results: Path, full: Path, folder: Path = WEIGHTS_FOLDER) -> PapersCell:
+        """Raises what :func:`cxrlib.study.committed.read` does, and ValueError for a damaged record of the pretraining."""
+        made = folder / f"{BIT_PHOTO}.json"
+        return cls(
+            RealStudy.read(results, PROFILE), committed.read(full, FULL_PRECISION).of(committed.SENSITIVITY), json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
+        )
+
+    @property
+    def records(self) -> list[Record]:
+        return self.real.runs.of(committed.SENSITIVITY)
+
+    @property
+    def shown(self) -> Shown:
+        return self.real.shown
+
+    def verdicts(self) -> list[Verdict]:
+        """What the runs say of the paper's sentences about pretraining and mixup."""
+        return self.real.verdicts(CLAIMS)
+
+    def minutes(self) -> str:
+        """Of one core for a run: the least and the most, in the precision of the cell."""
+        spent = [f"{minutes:.0f}" for minutes in sorted(record.wall_seconds * record.machine["threads"] / 60 for record in self.records)]
+        return " to ".join(dict.fromkeys([spent[0], spent[-1]])) if spent else NOT_RECORDED
+
+    def made(self) -> str:
+        """How BiT-R50x1 was pretrained here, in one sentence; what is missing if it was not."""
+        if self.pretraining is None:
+            return f"The pretraining on photographs: {NOT_RECORDED}."
+        record, settings = self.pretraining, self.pretraining["settings"]
+        images = settings["classes"] * settings["instances"]
+        return (
+            f"BiT-R50x1 saw {images:,} photographs of {settings['classes']} classes at {settings['crop']} px {settings['steps'] * settings['batch_size'] / images:g} times "
+            f"({record['seconds'] * record['threads'] / 3600:.1f} hours of one core in bfloat16) and then put {100 * record['held_out_accuracy']:.1f} % of the validation photographs into "
+            f"their class; the last fifth of the steps added {upstream.late_gain(record):.1f} points. BiT-S had 1.28 million photographs of 224 px for 90 passes."
+        )
+
+    def cells(self) -> pd.DataFrame:
+        """Accuracy and AUC of each start with and without mixup: columns init, mixup, measure, score (Estimate), runs."""
+        groups: dict[tuple, list[Record]] = {}
+        for record in self.records:
+            axes = pairs.setting(record)
+            groups.setdefault((axes["init"], axes["mixup"]), []).append(record)
+        rows = []
+        for (init, mixup), members in groups.items():
+            right, patients = pairs.correctness(members, self.real.threshold)
+            accuracy = pairs.accuracy_over_seeds(right, patients, seeds=pairs.seeds_of(members))
+            rows += [(init, mixup, name, score, len(members)) for name, score in (("accuracy", accuracy), ("AUC", pairs.auc_over_seeds(members)))]
+        return pd.DataFrame(rows, columns=["init", "mixup", "measure", "score", "runs"], dtype=object)
+
+    def table(self) -> str:
+        """The cells as a Markdown table, the mean over runs with its 95 % interval."""
+        found = self.cells()
+        if found.empty:
+            return NOT_RECORDED
+        lines = [
+            [style.named(init), MIXUP[mixup], part["runs"].iloc[0], *(score.percent() for score in part["score"])]
+            for (init, mixup), part in found.groupby(["init", "mixup"], sort=False)
+        ]
+        return markup.table(["start", "mixup", "runs", "accuracy (95 % interval)", "AUC (95 % interval)"], lines)
+
+    def finding(self) -> str:
+        """What the figure shows."""
+        found = self.cells()
+        said = [
+            f"{MIXUP[mixup]}, {captions.each(dict(zip(part['init'], part['score'], strict=True)))}"
+            for mixup, part in found[found["measure"] == "accuracy"].groupby("mixup", sort=False)
+        ]
+        return f"Mean test accuracy {'; '.join(said)}." if said else "Nothing is recorded of this cell yet."
+
+    def differences(self) -> str:
+        """What mixup, pretraining and the precision change, as a Markdown table of plain 95 % intervals over patients and seeds."""
+        lines = []
+        for init in dict.fromkeys(pairs.setting(record)["init"] for record in self.records):
+            lines.append(self._line(f"mixup against none, from {named(init)}", {"init": init, "mixup": "beta"}, {"init": init, "mixup": "off"}))
+        for mixup in ("off", "beta"):
+            lines.append(self._line(f"photographs against random weights, {MIXUP[mixup]}", {"init": BIT_PHOTO, "mixup": mixup}, {"init": "random", "mixup": mixup}))
+        lines.append(self._line("bfloat16 against float32, from random weights, without mixup", {"precision": "bf16"}, {"precision": "fp32"}, self.full))
+        kept = [line for line in lines if line]
+        return markup.table(["difference", "pairs of runs", "accuracy (95 % interval)", "AUC (95 % interval)"], kept) if kept else NOT_RECORDED
+
+    def _line(self, name: str, better: dict, worse: dict, more: Sequence[Record] = ()) -> list:
+        first, second = pairs.partners([*self.records, *more], better, worse)
+        if not first:
+            return []
+        return [name, len(first), pairs.points(pairs.compare(first, second, self.real.threshold).estimate()), pairs.points(pairs.auc_difference(first, second))]
+
+    def rounded(self) -> str:
+        """How far apart a run in bfloat16 and its partner in float32 are, image by image, in one sentence."""
+        first, second = pairs.partners([*self.records, *self.full], {"precision": "bf16"}, {"precision": "fp32"})
+        if not first:
+            return f"The same runs in float32: {NOT_RECORDED}."
+        calls = [[record.table()["probability"].to_numpy() > self.real.threshold for record in arm] for arm in (first, second)]
+        changed, images = int(np.sum(np.array(calls[0]) != np.array(calls[1]))), sum(map(len, calls[0]))
+        return f"In float32, {len(first)} {'run calls' if len(first) == 1 else 'runs call'} {changed} of {images} test images otherwise than in bfloat16."
+
+    def answer(self) -> str:
+        """What mixup and pretraining change in test accuracy, each over all that is recorded, in one sentence."""
+        said = []
+        for name, better, worse in (("mixup", {"mixup": "beta"}, {"mixup": "off"}), ("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"})):
+            first, second = pairs.partners(self.records, better, worse)
+            said.append(f"{name} {pairs.points(pairs.compare(first, second, self.real.threshold).estimate()) if first else NOT_RECORDED}")
+        return f"With the paper's own network, in test accuracy: {'; '.join(said)} (plain 95 % intervals)."
+
+    def title(self) -> str:
+        return self.shown.title("BiT-R50x1 in one cell of the paper's grid")
+
+    def method(self) -> str:
+        """How the runs were made: data, pretraining, precision, time."""
+        if not self.records:
+            return f"The runs of this cell: {NOT_RECORDED}."
+        trained, planned = sum(self.records[0].data["training_images"].values()), self.real.runs.by_study()[committed.SENSITIVITY][1]
+        theirs = sum(paper.training_images(label) for label in ("positive", "negative"))
+        return (
+            f"**How.** {len(self.records)} of {planned} runs are recorded, with {trained:,} training images (the paper has {theirs:,}) and {len(self.records[0].table())} test images. "
+            f"{self.made()} A run took {self.minutes()} minutes with one thread, on a machine that did other work beside it. {self.rounded()} All runs from photographs start from "
+            "the same pretraining, so their intervals do not hold its chance."
+        )

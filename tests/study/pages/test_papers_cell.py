@@ -1,0 +1,115 @@
+"""The cell of the paper's grid with its own network: what is said of made runs whose answer is known, and of the committed ones."""
+
+import html
+import json
+
+import numpy as np
+import pytest
+from common import ROOT
+
+from cxrlib.config import RunConfig
+from cxrlib.experiment.record import Record
+from cxrlib.study import committed, pairs, paper
+from cxrlib.study.committed import Design
+from cxrlib.study.pages import papers_cell
+from cxrlib.study.pages.chapter import RealStudy
+from cxrlib.study.pages.papers_cell import FULL_PRECISION, PROFILE, PapersCell
+from cxrlib.study.plan import profile_runs
+from cxrlib.study.verdicts import NOT_RECORDED
+from cxrlib.weights.registry import registry
+
+WRONG = {("random", "off"): 40, ("random", "beta"): 20, ("bit-photo", "off"): 10, ("bit-photo", "beta"): 10}
+
+
+@pytest.fixture(autouse=True)
+def profiles_are_found(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def name(config: RunConfig) -> str:
+    return json.dumps(config.identity(), sort_keys=True)
+
+
+def record(config: RunConfig, wrong: int, images: int = 200) -> Record:
+    """A run that gets the first `wrong` images wrong, and one more for each seed."""
+    labels = np.arange(images) % 2
+    logits = np.where(labels == 1, 2.0, -2.0) * np.where(np.arange(images) < wrong + config.seed, -1, 1)
+    predictions = {"split": ["test"] * images, "file": [f"{i}.png" for i in range(images)], "patient_id": [f"p{i}" for i in range(images)]}
+    predictions |= {"label": labels.tolist(), "logit": logits.tolist()}
+    weights = None if config.init == "random" else "1" * 64
+    return Record(
+        key=f"{config.identity()}", protocol_version=1, config=config.identity(), data={"name": "made", "fingerprint": "0", "training_images": {"positive": 800, "negative": 854}},
+        initialisation={"name": config.init, "sha256": weights}, code_version="0", packages={}, machine={"threads": 2}, history=[], predictions=predictions, wall_seconds=600, weights_sha256="",
+    )  # fmt: skip
+
+
+def cell(keep=lambda config: True, full: int | None = 40) -> PapersCell:
+    planned = profile_runs(PROFILE)
+    wanted = [run.config for run in planned if committed.SENSITIVITY in run.studies and keep(run.config)]
+    runs = committed.Recorded(planned, {name(c): record(c, WRONG[c.init, c.mixup]) for c in wanted})
+    others = [run.config for run in profile_runs(FULL_PRECISION, [committed.SENSITIVITY])]
+    return PapersCell(RealStudy(runs, Design.of_profile(PROFILE)), [record(c, full) for c in others if full is not None], None)
+
+
+def test_the_cell_is_one_of_the_papers_grid():
+    runs = profile_runs(PROFILE, [committed.SENSITIVITY])
+    theirs = RunConfig()
+    for config in (run.config for run in runs):
+        assert (config.arch, config.base_lr, config.batch_size, config.image_channels, config.mixup_value) == (theirs.arch, theirs.base_lr, theirs.batch_size, 3, theirs.mixup_value)
+        assert (config.resize, config.crop) == paper.FIGURE_4.resolutions[0] and config.schedule == paper.FIGURE_4.schedules[0]
+        assert config.init == "random" or registry()[config.init].arch == config.arch
+    assert len(runs) == 12 and {(c.config.init, c.config.mixup, c.config.seed) for c in runs} == {(i, m, s) for i, m in WRONG for s in range(3)}
+
+
+def test_the_runs_in_full_precision_differ_from_the_cell_in_nothing_else():
+    half = {name(run.config) for run in profile_runs(PROFILE, [committed.SENSITIVITY])}
+    full = [run.config for run in profile_runs(FULL_PRECISION, [committed.SENSITIVITY])]
+    assert len(full) == 3
+    for config in full:
+        assert config.precision == "fp32" and name(config.model_copy(update={"precision": "bf16"})) in half
+
+
+def test_tables_say_what_the_runs_show():
+    made = cell()
+    assert made.table().count("| 3 |") == 4
+    rows = {line.split(" | ")[0].strip("| "): line for line in html.unescape(made.differences()).splitlines()}
+    assert "+10.0 points (" in rows["mixup against none, from random weights"]
+    assert "+0.0 points (" in rows["mixup against none, from many photographs, BiT-R50x1"]
+    assert "+15.0 points (" in rows["photographs against random weights, without mixup"] and "+5.0 points (" in rows["photographs against random weights, with mixup"]
+    assert "+0.0 points (" in rows["bfloat16 against float32, from random weights, without mixup"]
+    assert "mixup +5.0 points" in html.unescape(made.answer()) and "pretraining on photographs +10.0 points" in html.unescape(made.answer())
+    assert "calls" not in made.rounded() and "3 runs call 0 of 600 test images otherwise" in made.rounded()
+    assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "A run took 20 minutes" in made.method()
+    assert made.finding() == (
+        "Mean test accuracy without mixup, 79.5 % from random weights, 94.5 % from many photographs, BiT-R50x1; with mixup, 89.5 % from random weights, 94.5 % from many photographs, BiT-R50x1."
+    )
+    words = {part.part.says: part.word for row in made.verdicts() for part in row.parts}
+    assert set(words) == {"accuracy rises from one upstream set to the next larger one", "mixup helps", "mixup gains more than pretraining"}
+    assert words["mixup gains more than pretraining"] == "contradicted"
+
+
+def test_what_is_not_recorded_yet_is_said():
+    nothing = cell(lambda config: False, full=None)
+    for said in (nothing.table(), nothing.differences(), nothing.method(), nothing.made(), nothing.rounded(), nothing.minutes()):
+        assert NOT_RECORDED in said
+    assert nothing.cells().empty and NOT_RECORDED in nothing.answer() and nothing.finding() == "Nothing is recorded of this cell yet."
+    part = cell(lambda config: config.init == "random" and config.seed == 0)
+    assert part.differences().count("| 1 |") == 2 and "photographs against random weights" not in part.differences()
+    assert f"pretraining on photographs {NOT_RECORDED}" in part.answer() and "2 of 12 runs" in part.method()
+
+
+def test_the_pretraining_is_told_from_its_record(tmp_path):
+    history = [{"step": step, "validation_accuracy": value} for step, value in ((5000, 0.3), (10000, 0.35))]
+    settings = {"classes": 200, "instances": 500, "crop": 40, "steps": 10000, "batch_size": 100}
+    record = {"settings": settings, "seconds": 7200, "threads": 2, "held_out_accuracy": 0.351, "history": history}
+    (tmp_path / "bit-photo.json").write_text(json.dumps(record))
+    made = PapersCell.read(tmp_path / "none.parquet", tmp_path / "none.parquet", tmp_path).made()
+    assert "100,000 photographs of 200 classes at 40 px 10 times (4.0 hours of one core in bfloat16)" in made and "35.1 %" in made and "added 5.0 points" in made
+
+
+def test_the_committed_runs_are_pairs_of_the_cell():
+    committed_cell = PapersCell.read(ROOT / "results" / "bit.parquet", ROOT / "results" / "bit-fp32.parquet")
+    records = committed_cell.records
+    assert records and {record.config["precision"] for record in records} == {"bf16"} and {record.data["name"] for record in records} == {"covidx-mini"}
+    weights = {record.initialisation["sha256"] for record in records if pairs.setting(record)["init"] == papers_cell.BIT_PHOTO}
+    assert weights <= {committed_cell.pretraining and committed_cell.pretraining["sha256"]}
