@@ -8,7 +8,7 @@ from cxrlib.weights.source import BIT_ADDRESS, BIT_M_TAG, WEIGHTS_FOLDER, Source
 
 # Weights made by cxrlib.train.photographs, and how many pretrainings of each ship, from other random weights and in another
 # order: seed i of a run starts from number i modulo that many.
-PHOTOGRAPHS = {"photo-s": 3, "photo-60": 3, "photo-m": 3, "photo-s-long": 2, "photo-m-short": 3}
+PHOTOGRAPHS = {"photo-s": 3, "photo-60": 3, "photo-m": 3, "photo-s-long": 3, "photo-m-short": 3}
 BIT_PHOTO = "bit-photo"
 """BiT-R50x1 pretrained on photographs here; 47 MB, so the recipe ships and the weights do not."""
 PHOTO_LICENCE = "made from ImageNet's photographs: non-commercial research and education"
