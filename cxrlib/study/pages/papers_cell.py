@@ -5,7 +5,6 @@ What such a cell can say of the paper's sentences is decided by the rules of :mo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +45,8 @@ class PapersCell:
     @classmethod
     def read(cls, results: Path, full: Path, folder: Path = WEIGHTS_FOLDER) -> PapersCell:
         """Raises what :func:`cxrlib.study.committed.read` does, and ValueError for a damaged record of the pretraining."""
-        made = folder / f"{BIT_PHOTO}.json"
-        return cls(
-            RealStudy.read(results, PROFILE), committed.read(full, FULL_PRECISION).of(committed.SENSITIVITY), json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
-        )
+        made = upstream.of_large_network(folder).get(BIT_PHOTO, [None])
+        return cls(RealStudy.read(results, PROFILE), committed.read(full, FULL_PRECISION).of(committed.SENSITIVITY), made[0])
 
     @property
     def records(self) -> list[Record]:
@@ -145,7 +142,7 @@ class PapersCell:
         for name, better, worse in (("mixup", {"mixup": "beta"}, {"mixup": "off"}), ("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"})):
             first, second = pairs.partners(self.records, better, worse)
             said.append(f"{name} {pairs.points(pairs.compare(first, second, self.real.threshold).estimate()) if first else NOT_RECORDED}")
-        return f"With the paper's own network, in test accuracy: {'; '.join(said)} (plain 95 % intervals)."
+        return f"in test accuracy {', '.join(said)} (plain 95 % intervals)."
 
     def title(self) -> str:
         return self.shown.title("BiT-R50x1 in one cell of the paper's grid")

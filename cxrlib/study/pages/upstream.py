@@ -10,7 +10,7 @@ import pandas as pd
 
 from cxrlib import markup
 from cxrlib.study.figures import captions
-from cxrlib.weights.registry import PHOTOGRAPHS
+from cxrlib.weights.registry import BIT_PHOTO, PHOTOGRAPHS
 from cxrlib.weights.source import WEIGHTS_FOLDER
 
 LAST = 0.2
@@ -27,6 +27,16 @@ def pretrainings(folder: Path = WEIGHTS_FOLDER) -> dict[str, list[dict]]:
         name: [json.loads((folder / f"{name}-{number}.json").read_text(encoding="utf-8")) for number in range(count)]
         for name, count in PHOTOGRAPHS.items()
     }
+
+
+def of_large_network(folder: Path = WEIGHTS_FOLDER) -> dict[str, list[dict]]:
+    """The record of the pretraining of BiT-R50x1, whose weights do not ship, as in :func:`pretrainings`; empty while there is none.
+
+    Raises:
+        ValueError: if the record is damaged.
+    """
+    made = folder / f"{BIT_PHOTO}.json"
+    return {BIT_PHOTO: [json.loads(made.read_text(encoding="utf-8"))]} if made.is_file() else {}
 
 
 def curves(made: dict[str, list[dict]]) -> pd.DataFrame:

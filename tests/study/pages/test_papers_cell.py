@@ -77,7 +77,7 @@ def test_tables_say_what_the_runs_show():
     assert "+0.0 points (" in rows["mixup against none, from many photographs, BiT-R50x1"]
     assert "+15.0 points (" in rows["photographs against random weights, without mixup"] and "+5.0 points (" in rows["photographs against random weights, with mixup"]
     assert "+0.0 points (" in rows["bfloat16 against float32, from random weights, without mixup"]
-    assert "mixup +5.0 points" in html.unescape(made.answer()) and "pretraining on photographs +10.0 points" in html.unescape(made.answer())
+    assert made.answer() == "in test accuracy mixup +5.0 points (+3.0 to +7.0), pretraining on photographs +10.0 points (+6.5 to +13.5) (plain 95 % intervals)."
     assert "calls" not in made.rounded() and "3 runs call 0 of 600 test images otherwise" in made.rounded()
     assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "A run took 20 minutes" in made.method()
     assert made.finding() == (
