@@ -35,7 +35,8 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        typer.secho("\n".join(map(visible, f"error: {error}".split("\n"))), fg="red", err=True)
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename and error.strerror else str(error)
+        typer.secho("\n".join(map(visible, f"error: {said}".split("\n"))), fg="red", err=True)
         raise typer.Exit(1) from None
 
 

@@ -67,13 +67,13 @@ def files(
     labels: Labels = None,
     cache: Cache = Path(".cache"),
 ) -> None:
-    """List the source, width and height of every image file: enough to guess the class without a picture."""
+    """List the source, width and height of every image file, enough to guess the class without a picture, and look for near duplicates."""
     from cxrlib.config import Parameters
     from cxrlib.experiment.one_run import open_dataset
-    from cxrlib.study.pages.file_sizes import measure
+    from cxrlib.study.pages.exploration import described
     from cxrlib.study.tables import write_table
 
     with plain_errors():
-        table = measure(open_dataset(Parameters.parse({"data": data, "labels": labels, "cache": cache})))
+        table = described(open_dataset(Parameters.parse({"data": data, "labels": labels, "cache": cache})), cache)
         write_table(table, out)
         typer.echo(f"{len(table)} files in {out}")

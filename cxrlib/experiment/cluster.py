@@ -38,7 +38,7 @@ def connect(scheduler: str | None, workers: int) -> Iterator[Any]:
             try:
                 client = Client(timeout=PATIENCE, **known)
             except Exception as error:  # whatever a wrong address, another server, or TLS without a key makes of it
-                reason = type(error).__name__
+                reason = _in_words(error)
         if reason:
             raise ConnectionError(f"no Dask scheduler answers at {scheduler} ({reason}); start one with: dask scheduler")
         with client:
@@ -71,12 +71,17 @@ def _no_answer(address: str) -> str:
             asyncio.run(greet())
             found.append("")
         except Exception as error:
-            found.append(type(error).__name__)
+            found.append(_in_words(error))
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(PATIENCE + 2)
     return found[0] if found else "silence"
+
+
+def _in_words(error: Exception) -> str:
+    """The first line of what an error says, such as 'missing port number in address'; its kind if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def check_scheduler_file(file: Path) -> str:

@@ -184,7 +184,7 @@ def calibration_errors(logits: np.ndarray, labels: np.ndarray, bins: int = 5) ->
     for run in logits:
         found = calibration(labels, expit(run), bins)
         entropy = float(np.logaddexp(0, np.where(labels == 1, -run, run)).mean())
-        rows.append({"expected error": found.expected_error, "Brier": found.brier, "cross entropy": entropy})
+        rows.append({"expected calibration error": found.expected_error, "Brier": found.brier, "cross entropy": entropy})
     return pd.DataFrame(rows)
 
 
@@ -200,5 +200,5 @@ def threshold_answer(at_half: Estimate, equal: Estimate, more: Estimate) -> str:
         return "at equal specificity no clear gain is left, so the order at 0.5 may well come from the threshold"
     if more.high < 0:
         return f"the gain shrinks to {100 * max(equal / at_half, 0):.0f} % of its size but stays above zero: part of it comes from the threshold, part from the ranking"
-    size = "the gain is larger there" if more.low > 0 else "whether the gain is larger or smaller there is not clear"
+    size = "the gain is larger at equal specificity" if more.low > 0 else "whether the gain is larger or smaller at equal specificity is not clear"
     return f"{size}, and it stays above zero, so the threshold alone does not explain it"

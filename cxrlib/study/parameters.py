@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cxrlib.config import ParameterError, Parameters, Seed
+from cxrlib.config import ParameterError, Parameters, Seed, unknown_name
 from cxrlib.parameter_files import read_parameters
 from cxrlib.study.grids import DataSize, GradCam, Performance, RelatedWork, Sensitivity, Shortcuts, Study
 
@@ -156,7 +156,7 @@ class Profile(BaseModel):
         try:
             profile = cls(**read_parameters(path))
         except ValidationError as error:
-            raise ParameterError(f"{path}: {error}") from None
+            raise ParameterError(f"{path}: " + "; ".join(map(cls._sentence, error.errors()))) from None
         except ValueError as error:
             raise ParameterError(str(error)) from None
         for notebook in profile.notebooks:
@@ -171,6 +171,15 @@ class Profile(BaseModel):
             except ParameterError as error:
                 raise ParameterError(f"{path}: {notebook}: {error}") from None
         return profile
+
+    @classmethod
+    def _sentence(cls, problem: dict[str, Any]) -> str:
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "missing":
+            return f"it has no '{name}'; say in a sentence what the profile is for"
+        if problem["type"] == "extra_forbidden":
+            return unknown_name(name, cls.model_fields).replace("parameter", "part")
+        return f"'{name}': {problem['msg']}"
 
     def parameters(self, notebook: str, **overrides: Any) -> dict[str, Any]:
         """Parameters of one notebook: the common ones it has, then its own, then ``overrides``; validated."""

@@ -87,8 +87,8 @@ class Judged:
         shown = f"{self.interval.percent(2 if close else 1)} %" if level else points(self.interval)
         if self.interval.p_value is None or math.isnan(self.interval.p_value):
             return shown
-        tested = " of lying beyond the margins" if len(edges) == 2 else ""
-        return f"{shown}, p{tested} {p_text(self.interval.p_value)}"
+        tested = "for lying within the margins (two one-sided tests) " if len(edges) == 2 else ""
+        return f"{shown}, {tested}p {p_text(self.interval.p_value)}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from bad_inputs.weights import of
 def connect_to(address: str) -> Callable[[Path], object]:
     def call(place: Path) -> object:
         import dask
+        import distributed  # noqa: F401 - its settings must be there before one of them is set, or they are gone afterwards
 
         from cxrlib.experiment import cluster
 
@@ -68,8 +69,8 @@ def profile(how: str, text: str, *says: str) -> Bad:
 
 ROWS = [
     SCHEDULER("nobody listens there", nothing, ("no Dask scheduler answers at tcp://127.0.0.1:9", STARTS), connect_to("tcp://127.0.0.1:9")),
-    SCHEDULER("its address has no port", nothing, ("no Dask scheduler answers at tcp://127.0.0.1", STARTS), connect_to("tcp://127.0.0.1")),
-    SCHEDULER("its address has an unknown protocol", nothing, ("no Dask scheduler answers at smoke://a:1", STARTS), connect_to("smoke://a:1")),
+    SCHEDULER("its address has no port", nothing, ("no Dask scheduler answers at tcp://127.0.0.1", "missing port number", STARTS), connect_to("tcp://127.0.0.1")),
+    SCHEDULER("its address has an unknown protocol", nothing, ("no Dask scheduler answers at smoke://a:1", "unknown address scheme", STARTS), connect_to("smoke://a:1")),
     SCHEDULER("its host does not exist", nothing, ("no Dask scheduler answers at tcp://no-such-host.invalid:8786", STARTS), connect_to("tcp://no-such-host.invalid:8786")),
     SCHEDULER("it speaks TLS and no key is at hand", nothing, ("no Dask scheduler answers at tls://127.0.0.1:9", STARTS), connect_to("tls://127.0.0.1:9")),
     SCHEDULER("another server answers there", nothing, ("no Dask scheduler answers at tcp://127.0.0.1:", STARTS), web_server),
@@ -85,8 +86,8 @@ ROWS = [
     SWEEP("a parameter is misspelt", call=sweep("-p", "resise=64"), says=("there is no parameter 'resise'; did you mean 'resize'?",)),
     SWEEP("images are to be two thousand million pixels wide", call=("train", "-p", "resize=2147483648"), says=("'resize'", "less than or equal to 8192")),
     SWEEP("it has no workers", call=sweep("--workers", "0"), says=("--workers", "greater than or equal to 1")),
-    profile("it is empty", "", "description"),
-    profile("it has an unknown part", GOOD + "notebook: {}\n", "notebook"),
+    profile("it is empty", "", "it has no 'description'; say in a sentence"),
+    profile("it has an unknown part", GOOD + "notebook: {}\n", "there is no part 'notebook'; did you mean 'notebooks'?"),
     profile("it names no notebook", GOOD + "notebooks:\n  03_tests: {}\n", "no notebook '03_tests'; there are: "),
     profile("a common parameter is misspelt", GOOD + "common:\n  sedes: [1]\n", "no notebook has the parameter 'sedes'"),
     profile("a parameter of a notebook is misspelt", GOOD + "notebooks:\n  03_test_performance:\n    sedes: [1]\n", "03_test_performance", "did you mean 'seeds'?"),

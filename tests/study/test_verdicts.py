@@ -138,7 +138,7 @@ def test_equal_aucs_hold_only_if_shown_to_be_equal_and_are_our_reading():
         return {answer.word for answer in found[6].parts if answer.part.ours}
 
     same = judge(made({"random": 2, "s": 2, "m": 2}, 0.01))
-    assert alike(same) == {"holds"} and "p of lying beyond the margins < 0.001" in same[6].parts[-1].result
+    assert alike(same) == {"holds"} and "for lying within the margins (two one-sided tests) p < 0.001" in same[6].parts[-1].result
     apart = judge(made({"random": 0.2, "s": 0.9, "m": 2}, 0.1))
     assert alike(apart) == {"contradicted"}
     assert alike(judge(made({"random": 0.5, "s": 0.5, "m": 0.5}, 1.5))) == {"not seen"}, "too noisy to call equal"

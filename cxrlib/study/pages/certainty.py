@@ -65,7 +65,7 @@ def _elsewhere(table: pd.DataFrame, own: pd.DataFrame) -> dict[str, str]:
     if len(adjusted):
         few, usual = (adjusted[(adjusted["seeds"] < 3) == fewer] for fewer in (True, False))
         found["coverage_adjusted"] = f"{_range(usual, 2)} of studies with three and five seeds, and in {_range(few, 2)} with two"
-        found["coverage_misses"] = f"{(1 - usual['covered'].min()) / (1 - meant):.0f} times"
+        found["coverage_misses"] = f"{(1 - usual['covered'].min()) / (1 - meant):.1f} times"
     return found
 
 

@@ -27,7 +27,7 @@ REPLIES = {HOLDS: "yes", CONTRADICTED: "no", NOT_SEEN: "not seen", MIXED: "in pa
 """A word as a reply to a question."""
 PAPERS_NETWORK = "resnetv2_50x1_bit"
 DIFFERENCES = (
-    "size of the images, px", "training steps", "images a step", "passes through the training set", "learning rate", "weights of the network", "training images", "test images",
+    "size of the images, px", "training steps", "images a step", "passes through all training images", "learning rate", "weights of the network", "training images", "test images",
     "largest upstream set", "runs of a setting",
 )  # fmt: skip
 """Rows of the table of what differs from the paper."""
@@ -169,6 +169,7 @@ def _numbers(records: Sequence[Record]) -> list[str]:
     if not records:
         return [NOT_RECORDED] * len(DIFFERENCES)
     networks = {(record.config["arch"], record.config["image_channels"]) for record in records}
+    whole = [record for record in records if record.config["images_per_class"] is None]  # a pass through a few images is none through all
     known = registry()
     seen = [known[name] for record in records if (name := upstream(record.initialisation["name"])) in known and known[name].images]
     most = max(seen, key=lambda source: source.images, default=None)
@@ -176,7 +177,7 @@ def _numbers(records: Sequence[Record]) -> list[str]:
         _range(record.config["crop"] for record in records),
         _range(record.config["schedule"][-1] for record in records),
         _range(record.config["batch_size"] for record in records),
-        _range(record.config["schedule"][-1] * record.config["batch_size"] / sum(record.data["training_images"].values()) for record in records),
+        _range(record.config["schedule"][-1] * record.config["batch_size"] / sum(record.data["training_images"].values()) for record in whole),
         ", ".join(f"{rate:g}" for rate in sorted({record.config["base_lr"] for record in records})),
         ", ".join(_millions(_weights(*network)) for network in sorted(networks)),
         f"{max(sum(record.data['training_images'].values()) for record in records):,}",
@@ -189,6 +190,8 @@ def _numbers(records: Sequence[Record]) -> list[str]:
 def _range(values: Iterable[float]) -> str:
     """The least and the greatest; of values below 10 with one decimal, such as passes through a training set."""
     shown = [f"{value:,.1f}".removesuffix(".0") if value < 10 else f"{value:,.0f}" for value in sorted(set(values))]
+    if not shown:
+        return "–"
     return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
 
 

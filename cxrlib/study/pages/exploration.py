@@ -21,6 +21,7 @@ from cxrlib.study.figures import captions
 from cxrlib.study.pages import file_sizes
 from cxrlib.study.pages.chapter import Shown
 from cxrlib.study.pages.counts import compare_with_paper
+from cxrlib.study.parameters import Exploration
 from cxrlib.study.verdicts import NOT_RECORDED
 
 LABELS = ("negative", "positive")
@@ -147,6 +148,22 @@ def soundness(report: Report) -> str:
 def pair_table(pairs: pd.DataFrame) -> str:
     """The first ten candidates, as a Markdown table."""
     return markup.frame_table(pairs.head(10)) if len(pairs) else "No two images are that alike."
+
+
+def described(dataset: Dataset, cache: Path) -> pd.DataFrame:
+    """The table of image files of :func:`cxrlib.study.pages.file_sizes.measure`, with what a search for near duplicates found in ``attrs['about']``."""
+    files, how = file_sizes.measure(dataset), Exploration()
+    _, found = duplicates(dataset, how.duplicate_size, how.duplicate_distance, how.duplicate_correlation, cache)
+    files.attrs["about"] |= {"images": len(files), **found}
+    return files
+
+
+def duplicates_said(files: pd.DataFrame | None) -> str:
+    """What :func:`described` found in the recorded files, in words."""
+    about = {} if files is None else files.attrs["about"]
+    if "duplicate_pairs" not in about:
+        return NOT_RECORDED
+    return f"{about['duplicate_pairs']} candidate pairs among {about['images']:,} images, {about['leaking_pairs']} of them across the splits, and {about['leaking_patients']} patients in both splits"
 
 
 def recorded(path: Path) -> tuple[pd.DataFrame | None, Shown]:

@@ -62,7 +62,7 @@ class Shown:
             sure = f"In {COLLECTION} its probabilities less the share of positives are {points(excess)}"
         return (
             f"Of the positives of other collections a network finds from {100 * worst['right']:.0f} % to {100 * best['right']:.0f} % over {len(part)} sources, "
-            f"the two ends of many, so partly by chance. {sure}. The scores follow the source of an image, so nothing here is a rate to expect anywhere."
+            f"the two ends of many, so partly by chance. {sure}. A score may follow the source of an image in place of the disease, so nothing here is a rate to expect anywhere."
         )
 
     def take_away(self) -> str:

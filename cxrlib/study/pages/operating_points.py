@@ -171,6 +171,6 @@ def answer(runs: ByInit, values: Values, told: str) -> str:
     row = values[init]
     return markup.text(
         f"At a threshold of 50 % the network from {style.named(init)} finds {100 * row['sensitivity']:.1f} % of the positive images and calls {100 * (1 - row['specificity']):.1f} % of the negative ones positive; "
-        f"where one person in a hundred is ill, {100 * rare.PPV:.0f} % ({100 * rare.PPV.low:.0f} to {100 * rare.PPV.high:.0f}) of those it calls positive are. "
+        f"if these rates held where one person in a hundred is ill, which nothing here shows, {100 * rare.PPV:.0f} % ({100 * rare.PPV.low:.0f} to {100 * rare.PPV.high:.0f}) of those it calls positive would be. "
         f"Does its gain in sensitivity over {style.named(next(iter(runs)))} come from the threshold? {told.rpartition('; ')[2].capitalize() if '; ' in told else told}."
     )

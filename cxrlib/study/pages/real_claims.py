@@ -98,7 +98,7 @@ def called_alike(table: pd.DataFrame | None) -> str:
     said = []
     for number, row in enumerate(heat.by_prediction(table).itertuples()):
         images = [seen.get((number, label), 0) for label in (1, 0)]
-        said.append(f"among images called {row.predicted} {pairs.points(row.difference)}, from {images[0]} truly positive and {images[1]} truly negative images")
+        said.append(f"among images called {row.predicted} {pairs.points(row.difference)}, from {images[0]} truly positive and {images[1]} truly negative images that at least one network calls so")
     return "; ".join(said) or NOT_RECORDED
 
 
