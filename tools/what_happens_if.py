@@ -43,11 +43,12 @@ def message(row: Bad) -> str:
         said = row.said(Path(place)).replace(f"{place}/", "").replace(place, ".")
     said = re.sub(r"(127\.0\.0\.1:)\d{4,}", r"\1PORT", said)
     lines = [" ".join(line.strip(" │").removeprefix("error: ").split()) for line in said.splitlines()]
-    lines = [f"{line} {after}" if line.endswith(":") else line for line, after in zip(lines, [*lines[1:], ""], strict=True)]  # what is listed belongs to it
     lines = [line for line in lines if line and not line.startswith(("check images", "Usage:", "Try ", "Research and teaching"))]
     kinds = row.says[1:] or row.says
     told = [line for line in lines if any(words in line for words in kinds)] or [line for line in lines if any(words in line for words in row.says)] or lines
     chosen = max(told, key=lambda line: sum(words in line for words in row.says))
+    if chosen.endswith(":"):  # what is listed below belongs to it
+        chosen = " ".join([chosen, *lines[lines.index(chosen) + 1 :][:1]])
     chosen = re.sub(rf"[^\s]{{{TOKEN},}}", lambda token: token[0][: TOKEN - 1] + "…", chosen)
     return chosen if len(chosen) <= LONGEST else chosen[: LONGEST - 1] + "…"
 

@@ -219,7 +219,7 @@ def answer(compared: Compared) -> str:
     best = max(compared.scores, key=lambda name: compared.scores[name]["auc"])
     left_out = f" Left out: {_listed([SYSTEMS[name].title for name in compared.stuck])}, of which a run learned nothing." if compared.stuck else ""
     return markup.text(
-        f"On {compared.shown.place} and by AUC, {len(better)} of {len(found)} other systems {'is' if len(better) == 1 else 'are'} better than the paper's approach in its small form, "
+        f"On {compared.shown.place} and by AUC, {len(better)} of {len(found)} other systems and starts {'is' if len(better) == 1 else 'are'} better than the paper's approach in its small form, "
         f"of {_seen(compared.planned.runs_of(REFERENCE)[0])}{f' ({_listed(better)})' if 0 < len(better) < 4 else ''}, and {len(worse)} {'is' if len(worse) == 1 else 'are'} worse"
         f"{f' ({_listed(worse)})' if 0 < len(worse) < 4 else ''}. "
         f"The highest AUC has {_with_budget(best, compared.planned)}, {100 * compared.scores[best]['auc']:.1f} %.{left_out}"
