@@ -55,7 +55,7 @@ def test_two_seeds_and_the_intervals_of_verdicts_are_simulated_too(table, monkey
         f"{100 * usual.min():.2f} to {100 * usual.max():.2f} % of studies with three and five seeds, and in {100 * few.min():.2f} to {100 * few.max():.2f} % with two"
     )
     assert said["coverage_wanted"] == f"{100 - 5 / family_size(design_of_paper()):.2f}"
-    assert said["coverage_misses"] == f"{(1 - usual.min()) * family_size(design_of_paper()) / 0.05:.0f} times"
+    assert said["coverage_misses"] == f"{(1 - usual.min()) * family_size(design_of_paper()) / 0.05:.1f} times"
     low = table[(table["method"] == certainty.METHOD) & (table["population"] == certainty.ALL) & (table["metric"] == "auc") & (table["of"] == "difference") & (table["seeds"] == 5)]
     assert said["coverage_low"].startswith(f"{100 * low['covered'].min():.1f} to {100 * low['covered'].max():.1f} % for differences in AUC")
     assert low["covered"].min() == table[(table["method"] == certainty.METHOD) & (table["population"] == certainty.ALL)]["covered"].min(), "the page says that it is least there"
