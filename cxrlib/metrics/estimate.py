@@ -43,9 +43,14 @@ class Estimate(float):
         if math.isnan(self):
             return "–"
         if self.high - self.low >= 0.9:
-            return f"{100 * self:.{digits}f} ({TOO_FEW})"
-        interval = "" if math.isnan(self.low) else f" ({100 * self.low:.{digits}f} to {100 * self.high:.{digits}f})"
-        return f"{100 * self:.{digits}f}{interval}"
+            return f"{percentage(self):.{digits}f} ({TOO_FEW})"
+        interval = "" if math.isnan(self.low) else f" ({percentage(self.low):.{digits}f} to {percentage(self.high):.{digits}f})"
+        return f"{percentage(self):.{digits}f}{interval}"
+
+
+def percentage(share: float) -> float:
+    """A share times 100, without the noise of floating point: 0.0275 from two sums is printed with one last digit, not two."""
+    return round(100 * float(share), 9)
 
 
 def check_labels(labels: ArrayLike, name: str = "labels") -> np.ndarray:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from cxrlib.experiment.record import Record
 from cxrlib.metrics import inference, two_way
-from cxrlib.metrics.estimate import TOO_FEW, Estimate
+from cxrlib.metrics.estimate import TOO_FEW, Estimate, percentage
 from cxrlib.metrics.inference import accuracy_over_seeds
 from cxrlib.study.parts import upstream
 
@@ -186,8 +186,8 @@ def points(difference: Estimate) -> str:
 
 def _signed(share: float) -> str:
     """In points with a sign and one decimal; two where one would leave a zero that has a sign but no side."""
-    short = f"{100 * share:+.1f}"
-    return f"{100 * share:+.2f}" if share and float(short) == 0 else short
+    short = f"{percentage(share):+.1f}"
+    return f"{percentage(share):+.2f}" if share and float(short) == 0 else short
 
 
 def ordered_inits(records: list[Record], wanted: Iterable[str]) -> list[str]:

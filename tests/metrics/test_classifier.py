@@ -136,6 +136,7 @@ def test_estimate_is_a_float_that_survives_copies():
     assert f"{e:.3f}" == "0.965" and e > 0.96 and json.dumps(e) == "0.965"
     assert Estimate(0.913, 0.01, 1.0).percent() == f"91.3 ({TOO_FEW})" and Estimate(0.5, 0.1, 0.9).percent() == "50.0 (10.0 to 90.0)"
     assert e.percent() == "96.5 (94.2 to 97.9)" and Estimate(math.nan).percent() == "–"
+    assert Estimate(0.0275).percent() == Estimate(0.1275 - 0.1).percent() == "2.8", "noise of floating point decides no digit"
     for twin in (copy.deepcopy(e), pickle.loads(pickle.dumps(e))):
         assert (twin, twin.low, twin.high, twin.p_value) == (0.965, 0.942, 0.979, 0.5)
 
