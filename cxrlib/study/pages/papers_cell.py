@@ -90,6 +90,11 @@ class PapersCell:
             rows += [(init, mixup, name, score, len(members)) for name, score in (("accuracy", accuracy), ("AUC", pairs.auc_over_seeds(members)))]
         return pd.DataFrame(rows, columns=["init", "mixup", "measure", "score", "runs"], dtype=object)
 
+    def drawn(self) -> pd.DataFrame:
+        """:meth:`cells` with mixup in words, for the figure."""
+        found = self.cells()
+        return found.assign(mixup=[MIXUP[mixup] for mixup in found["mixup"]])
+
     def table(self) -> str:
         """The cells as a Markdown table, the mean over runs with its 95 % interval."""
         found = self.cells()
