@@ -61,9 +61,9 @@ class PapersCell:
         return self.real.verdicts(CLAIMS)
 
     def minutes(self) -> str:
-        """Of one core for a run: the least and the most, in the precision of the cell."""
-        spent = [f"{minutes:.0f}" for minutes in sorted(record.wall_seconds * record.machine["threads"] / 60 for record in self.records)]
-        return " to ".join(dict.fromkeys([spent[0], spent[-1]])) if spent else NOT_RECORDED
+        """Of one core for the quickest run, in the precision of the cell; others waited for other work."""
+        spent = [record.wall_seconds * record.machine["threads"] / 60 for record in self.records]
+        return f"{min(spent):.0f}" if spent else NOT_RECORDED
 
     def made(self) -> str:
         """How BiT-R50x1 was pretrained here, in one sentence; what is missing if it was not."""
@@ -160,6 +160,6 @@ class PapersCell:
         theirs = sum(paper.training_images(label) for label in ("positive", "negative"))
         return (
             f"**How.** {len(self.records)} of {planned} runs are recorded, with {trained:,} training images (the paper has {theirs:,}) and {len(self.records[0].table())} test images. "
-            f"{self.made()} A run took {self.minutes()} minutes with one thread, on a machine that did other work beside it. {self.rounded()} All runs from photographs start from "
+            f"{self.made()} The quickest run took {self.minutes()} minutes with one thread. {self.rounded()} All runs from photographs start from "
             "the same pretraining, so their intervals do not hold its chance."
         )

@@ -79,7 +79,7 @@ def test_tables_say_what_the_runs_show():
     assert "+0.0 points (" in rows["bfloat16 against float32, from random weights, without mixup"]
     assert made.answer() == "in test accuracy mixup +5.0 points (+3.0 to +7.0), pretraining on photographs +10.0 points (+6.5 to +13.5) (plain 95 % intervals)."
     assert "calls" not in made.rounded() and "3 runs call 0 of 600 test images otherwise" in made.rounded()
-    assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "A run took 20 minutes" in made.method()
+    assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "The quickest run took 20 minutes" in made.method()
     assert made.finding() == (
         "Mean test accuracy without mixup, 79.5 % from random weights, 94.5 % from many photographs, BiT-R50x1; with mixup, 89.5 % from random weights, 94.5 % from many photographs, BiT-R50x1."
     )
