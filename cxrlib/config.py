@@ -28,12 +28,12 @@ class ParameterError(ValueError):
     """A parameter is wrong; the message says which one and what to change."""
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
-    """What to say of a parameter that does not exist, with the nearest one that does."""
+def unknown_name(name: str, known: Iterable[str], kind: str = "parameter") -> str:
+    """What to say of a parameter, or of another ``kind`` of thing, that does not exist, with the nearest one that does."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known parameters: {', '.join(known)}"
-    return f"there is no parameter '{name}'; {hint}"
+    hint = f"did you mean '{close[0]}'?" if close else f"known {kind}s: {', '.join(known)}"
+    return f"there is no {kind} '{name}'; {hint}"
 
 
 def check_arguments(function: Callable, given: Iterable[str], of: str, apart: tuple[str, ...]) -> None:

@@ -179,9 +179,9 @@ def results(
 ) -> None:
     """Complete the committed tables of records that the book draws. Stop it with Ctrl-C; the same command goes on."""
     with plain_errors():
-        from cxrlib.study.collect import TABLES, WHEN_NAMED, chosen, collect
+        from cxrlib.study.collect import BY_DEFAULT, chosen, collect
 
-        for name in [each for each in table or [one for one in TABLES if one not in WHEN_NAMED] if chosen(each, study or ())]:
+        for name in [each for each in table or BY_DEFAULT if chosen(each, study or ())]:
             before, after = collect(name, data, study or (), labels, workers=workers, strict=strict)
             typer.echo(f"results/{name}.parquet: {after} records, {after - before} of them new")
 

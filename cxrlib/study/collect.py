@@ -28,8 +28,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "bit": (SENSITIVITY,),
     "bit-fp32": (SENSITIVITY,),
 }
-WHEN_NAMED = ("bit", "bit-fp32")
-"""Tables that take hours and, one of them, weights that are made by ``cxr upstream bit-photo``: completed only when asked for by name."""
+BY_DEFAULT = tuple(name for name in TABLES if name not in ("bit", "bit-fp32"))
+"""The tables that are completed when none is named; the others take hours and, one of them, weights that ``cxr upstream bit-photo`` makes."""
 
 
 def chosen(table: str, studies: Iterable[str] = ()) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def chosen(table: str, studies: Iterable[str] = ()) -> tuple[str, ...]:
         ParameterError: unknown table or notebook.
     """
     if table not in TABLES:
-        raise ParameterError(f"results: {unknown_name(table, TABLES)}".replace("parameter", "table"))
+        raise ParameterError(f"results: {unknown_name(table, TABLES, 'table')}")
     for study in studies:
         if study not in TABLES["quarter"]:
             raise ParameterError(f"there is no study '{study}'; there are: {', '.join(TABLES['quarter'])}")

@@ -182,7 +182,7 @@ class RelatedWork(Study, OneSetting):
     def _systems_exist(self) -> Self:
         for name in self.systems:
             if name not in SYSTEMS:
-                raise ValueError(f"systems: {unknown_name(name, SYSTEMS)}".replace("parameter", "system"))
+                raise ValueError(f"systems: {unknown_name(name, SYSTEMS, 'system')}")
         return self
 
     def runs(self) -> list[RunConfig]:

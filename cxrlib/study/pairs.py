@@ -75,14 +75,19 @@ def correctness(records: Iterable[Record], threshold: float = 0.5, positive: boo
     return np.stack(rows), patients
 
 
-def cells(records: list[Record], by: list[str], threshold: float = 0.5) -> pd.DataFrame:
-    """One row per cell of the grid ``by`` with its accuracy: columns of ``by``, 'accuracy' (Estimate) and 'runs'."""
+def grouped(records: Iterable[Record], by: Iterable[str]) -> dict[tuple, list[Record]]:
+    """Records by the values that some axes have in their :func:`setting`, in the order in which these first occur."""
     groups: dict[tuple, list[Record]] = {}
     for record in records:
         axes = setting(record)
         groups.setdefault(tuple(axes[name] for name in by), []).append(record)
+    return groups
+
+
+def cells(records: list[Record], by: list[str], threshold: float = 0.5) -> pd.DataFrame:
+    """One row per cell of the grid ``by`` with its accuracy: columns of ``by``, 'accuracy' (Estimate) and 'runs'."""
     rows = []
-    for values, members in groups.items():
+    for values, members in grouped(records, by).items():
         estimate = accuracy_over_seeds(*correctness(members, threshold), seeds=seeds_of(members))
         rows.append(dict(zip(by, values, strict=True)) | {"accuracy": estimate, "runs": len(members)})
     # As objects: pandas would turn an Estimate into a bare float, and the interval would be gone.

@@ -178,7 +178,7 @@ class Profile(BaseModel):
         if problem["type"] == "missing":
             return f"it has no '{name}'; say in a sentence what the profile is for"
         if problem["type"] == "extra_forbidden":
-            return unknown_name(name, cls.model_fields).replace("parameter", "part")
+            return unknown_name(name, cls.model_fields, "part")
         return f"'{name}': {problem['msg']}"
 
     def parameters(self, notebook: str, **overrides: Any) -> dict[str, Any]:

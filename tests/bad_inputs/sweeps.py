@@ -88,6 +88,7 @@ ROWS = [
     SWEEP("it has no workers", call=sweep("--workers", "0"), says=("--workers", "greater than or equal to 1")),
     profile("it is empty", "", "it has no 'description'; say in a sentence"),
     profile("it has an unknown part", GOOD + "notebook: {}\n", "there is no part 'notebook'; did you mean 'notebooks'?"),
+    profile("it has a part called parameters", GOOD + "parameters: {}\n", "there is no part 'parameters'; known parts: description, phantom, common, notebooks"),
     profile("it names no notebook", GOOD + "notebooks:\n  03_tests: {}\n", "no notebook '03_tests'; there are: "),
     profile("a common parameter is misspelt", GOOD + "common:\n  sedes: [1]\n", "no notebook has the parameter 'sedes'"),
     profile("a parameter of a notebook is misspelt", GOOD + "notebooks:\n  03_test_performance:\n    sedes: [1]\n", "03_test_performance", "did you mean 'seeds'?"),

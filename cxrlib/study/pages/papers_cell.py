@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,9 @@ class PapersCell:
     @classmethod
     def read(cls, results: Path, full: Path, folder: Path = WEIGHTS_FOLDER) -> PapersCell:
         """Raises what :func:`cxrlib.study.committed.read` does, and ValueError for a damaged record of the pretraining."""
-        made = upstream.of_large_network(folder).get(BIT_PHOTO, [None])
-        return cls(RealStudy.read(results, PROFILE), committed.read(full, FULL_PRECISION).of(committed.SENSITIVITY), made[0])
+        return cls(RealStudy.read(results, PROFILE), committed.read(full, FULL_PRECISION).of(committed.SENSITIVITY), upstream.of_large_network(folder))
 
-    @property
+    @cached_property
     def records(self) -> list[Record]:
         return self.real.runs.of(committed.SENSITIVITY)
 
@@ -77,27 +77,24 @@ class PapersCell:
             f"their class; the last fifth of the steps added {upstream.late_gain(record):.1f} points. BiT-S had 1.28 million photographs of 224 px for 90 passes."
         )
 
+    @cached_property
     def cells(self) -> pd.DataFrame:
         """Accuracy and AUC of each start with and without mixup: columns init, mixup, measure, score (Estimate), runs."""
-        groups: dict[tuple, list[Record]] = {}
-        for record in self.records:
-            axes = pairs.setting(record)
-            groups.setdefault((axes["init"], axes["mixup"]), []).append(record)
         rows = []
-        for (init, mixup), members in groups.items():
+        for (init, mixup), members in pairs.grouped(self.records, ("init", "mixup")).items():
             right, patients = pairs.correctness(members, self.real.threshold)
             accuracy = pairs.accuracy_over_seeds(right, patients, seeds=pairs.seeds_of(members))
             rows += [(init, mixup, name, score, len(members)) for name, score in (("accuracy", accuracy), ("AUC", pairs.auc_over_seeds(members)))]
         return pd.DataFrame(rows, columns=["init", "mixup", "measure", "score", "runs"], dtype=object)
 
     def drawn(self) -> pd.DataFrame:
-        """:meth:`cells` with mixup in words, for the figure."""
-        found = self.cells()
+        """:attr:`cells` with mixup in words, for the figure."""
+        found = self.cells
         return found.assign(mixup=[MIXUP[mixup] for mixup in found["mixup"]])
 
     def table(self) -> str:
         """The cells as a Markdown table, the mean over runs with its 95 % interval."""
-        found = self.cells()
+        found = self.cells
         if found.empty:
             return NOT_RECORDED
         lines = [
@@ -108,7 +105,7 @@ class PapersCell:
 
     def finding(self) -> str:
         """What the figure shows."""
-        found = self.cells()
+        found = self.cells
         said = [
             f"{MIXUP[mixup]}, {captions.each(dict(zip(part['init'], part['score'], strict=True)))}"
             for mixup, part in found[found["measure"] == "accuracy"].groupby("mixup", sort=False)

@@ -29,14 +29,14 @@ def pretrainings(folder: Path = WEIGHTS_FOLDER) -> dict[str, list[dict]]:
     }
 
 
-def of_large_network(folder: Path = WEIGHTS_FOLDER) -> dict[str, list[dict]]:
-    """The record of the pretraining of BiT-R50x1, whose weights do not ship, as in :func:`pretrainings`; empty while there is none.
+def of_large_network(folder: Path = WEIGHTS_FOLDER) -> dict | None:
+    """The record of the pretraining of BiT-R50x1, whose weights do not ship; None while there is none.
 
     Raises:
         ValueError: if the record is damaged.
     """
     made = folder / f"{BIT_PHOTO}.json"
-    return {BIT_PHOTO: [json.loads(made.read_text(encoding="utf-8"))]} if made.is_file() else {}
+    return json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
 
 
 def curves(made: dict[str, list[dict]]) -> pd.DataFrame:

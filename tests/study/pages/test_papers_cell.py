@@ -93,7 +93,7 @@ def test_what_is_not_recorded_yet_is_said():
     for said in (nothing.table(), nothing.differences(), nothing.method(), nothing.made(), nothing.rounded(), nothing.minutes()):
         assert NOT_RECORDED in said
     assert nothing.drawn().empty and cell().drawn()["mixup"].unique().tolist() == ["without mixup", "with mixup"]
-    assert nothing.cells().empty and NOT_RECORDED in nothing.answer() and nothing.finding() == "Nothing is recorded of this cell yet."
+    assert nothing.cells.empty and NOT_RECORDED in nothing.answer() and nothing.finding() == "Nothing is recorded of this cell yet."
     part = cell(lambda config: config.init == "random" and config.seed == 0)
     assert part.differences().count("| 1 |") == 2 and "photographs against random weights" not in part.differences()
     assert f"pretraining on photographs {NOT_RECORDED}" in part.answer() and "2 of 12 runs" in part.method()
