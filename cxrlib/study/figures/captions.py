@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrlib import markup
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.study.figures import style
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def told(finding: str, data: str, source: str | Path) -> dict[str, str]:
 
 def each(values: Mapping[str, Estimate], preposition: str = "from") -> str:
     """Estimates of several initialisations as a list in words: '96.1 % from random weights, 97.4 % from many fractals'."""
-    return ", ".join(f"{100 * float(values[init]):.1f} % {preposition} {style.named(init)}" for init in style.in_order(values))
+    return ", ".join(f"{percentage(values[init]):.1f} % {preposition} {style.named(init)}" for init in style.in_order(values))
 
 
 def panel(title: str, said: str) -> str:

@@ -15,6 +15,7 @@ from cxrlib import markup
 from cxrlib.config import RunConfig
 from cxrlib.data.dataset import Dataset
 from cxrlib.experiment.record import Record
+from cxrlib.metrics.estimate import percentage
 from cxrlib.model.network import count_parameters, create_model
 from cxrlib.study import committed, paper, verdicts
 from cxrlib.study.claims import CLAIMS
@@ -123,7 +124,7 @@ def reply(rows: Iterable[Verdict], asked: Asked) -> str:
         parts.setdefault(one.part, []).append(one)
     found = list(parts.values())[asked.part] if len(parts) > asked.part else []
     found = found if asked.comparison is None else found[asked.comparison : asked.comparison + 1]
-    values = [100 * float(one.interval) for one in found if one.interval is not None]
+    values = [percentage(one.interval) for one in found if one.interval is not None]
     if not values:
         return f"{asked.said}: {NOT_RECORDED}"
     points = f"{values[0]:+.1f}" if len(values) == 1 else f"single comparisons from {min(values):+.1f} to {max(values):+.1f}"
@@ -142,7 +143,7 @@ def largest_step(rows: Iterable[Verdict]) -> str:
     if not held:
         return "No single step is told from chance."
     best = max(held, key=lambda one: abs(float(one.interval)))
-    return f"The largest step is {best.compared.name}, {100 * float(best.interval):+.1f} points."
+    return f"The largest step is {best.compared.name}, {percentage(best.interval):+.1f} points."
 
 
 def differs(real: Sequence[Record], live: Sequence[Record] = (), shown: Shown | None = None, grid: bool = False) -> str:

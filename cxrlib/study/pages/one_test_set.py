@@ -11,6 +11,7 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.experiment.record import Record, read_table
 from cxrlib.metrics import proportions
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study import pairs, paper, parts, selection
 from cxrlib.study.figures import style
 from cxrlib.study.verdicts import NOT_RECORDED
@@ -143,7 +144,7 @@ def finding_settings(table: pd.DataFrame) -> str:
         return "Nothing is recorded of this grid yet."
     best = table["accuracy"].iloc[0]
     near = sum(value.high >= float(best) for value in table["accuracy"])
-    return f"Of {len(table)} settings the best has {100 * float(best):.1f} % test accuracy, and the intervals of {near} reach as far."
+    return f"Of {len(table)} settings the best has {percentage(best):.1f} % test accuracy, and the intervals of {near} reach as far."
 
 
 def answer(found: dict[str, Any], grid: list[Record], threshold: float, fewest: int) -> str:

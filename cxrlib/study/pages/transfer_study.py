@@ -11,6 +11,7 @@ import pandas as pd
 
 from cxrlib import markup
 from cxrlib.experiment.record import Record, read_table
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study.figures import captions, style
 from cxrlib.study.pages import transfer
 from cxrlib.study.pages.chapter import Shown
@@ -106,7 +107,7 @@ class Transfer:
         """From the least to the most that was seen upstream."""
         full = self.ladder[self.ladder["images per class"] == self.ladder["images per class"].iloc[-1]]
         said = [
-            captions.panel(data, f"{100 * float(rows[value].iloc[0]):.1f} % with the least upstream, {100 * float(rows[value].iloc[-1]):.1f} % with the most.")
+            captions.panel(data, f"{percentage(rows[value].iloc[0]):.1f} % with the least upstream, {percentage(rows[value].iloc[-1]):.1f} % with the most.")
             for data, rows in full.groupby("data", sort=False)
         ]
         return f"Test {value} with all training images. {' '.join(said)}"
