@@ -30,6 +30,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 
+NEGATIVE = re.compile(r"(?<![^\s(])-(?=\d+\.\d+(?!\w|\.\w))")
 PAPER_VALUE = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)(?:\[(?P<key>[^\[\]{}]+)\])?(?:\[(?P<count>\d+)\])?(?P<fields>(?:\.[a-z][a-z_]*)*)(?::(?P<format>,|\.\df))?")
 
 
@@ -121,6 +123,22 @@ class Verbatim(SphinxTransform):
                 block["support_smartquotes"] = False
 
 
+class MinusSigns(SphinxPostTransform):
+    """A negative number with decimals has a minus sign (U+2212) in prose and tables, as in the figures.
+
+    What formats numbers writes a hyphen, which a screen reader skips and a line may break after. Code stays as it is, and
+    so does a hyphen with a letter, a digit or another hyphen before it: names, ranges, dates, options.
+    """
+
+    default_priority = 700  # after what notebooks glued has come to its place
+
+    def run(self, **_options: Any) -> None:
+        for node in list(self.document.findall(nodes.Text)):
+            shown = NEGATIVE.sub("\N{MINUS SIGN}", node)
+            if shown != node and not isinstance(node.parent, nodes.literal | nodes.FixedTextElement | nodes.raw | nodes.math):
+                node.parent.replace(node, nodes.Text(shown))
+
+
 def _become(node: nodes.Element, *others: nodes.Node) -> None:
     """Put others in the place of a node, in a paragraph of their own where no text is around it."""
     inline = isinstance(node.parent, nodes.TextElement)
@@ -178,6 +196,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(InertOutputs)
     app.add_transform(verdict_tables.WideCells)
     app.add_transform(Verbatim)
+    app.add_post_transform(MinusSigns)
     app.connect("builder-inited", _describe_copy)
     app.connect("html-page-context", _announce, priority=900)
     app.connect("html-collect-pages", source_pages)
