@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli.common import Cache, Labels, Out, Workers, plain_errors
+from cxrlib.cli.common import Cache, Labels, Out, Strict, Workers, plain_errors
 
 shortcuts_app = typer.Typer(help="Recompute what the page on disease or data source draws.", no_args_is_help=True)
 
@@ -35,6 +35,7 @@ def grad_cam(
     profile: Annotated[str, typer.Option(help="Parameter set: the runs of notebook 03 from the initialisation of notebook 05.")] = "quarter",
     labels: Labels = None,
     cache: Cache = Path(".cache"),
+    strict: Strict = False,
     workers: Workers = None,
 ) -> None:
     """Measure where Grad-CAM looks on every test image, for every seed."""
@@ -55,7 +56,7 @@ def grad_cam(
         records = run_all(configs, workers, weights=True)
         same = sum(record.predictions == before[record.key].predictions for record in records)
         typer.echo(f"{same} of {len(records)} runs have the predictions that were recorded")
-        table = heat.measure([load(store, record.key, weights=True) or record for record in records], store, open_dataset(configs[0]), cache)
+        table = heat.measure([load(store, record.key, weights=True) or record for record in records], store, open_dataset(configs[0], strict), cache)
         write_table(table, out)
         typer.echo(f"{len(table)} maps of {len(records)} runs in {out}")
 
@@ -66,6 +67,7 @@ def files(
     out: Out = Path("results/files.parquet"),
     labels: Labels = None,
     cache: Cache = Path(".cache"),
+    strict: Strict = False,
 ) -> None:
     """List the source, width and height of every image file, enough to guess the class without a picture, and look for near duplicates."""
     from cxrlib.config import Parameters
@@ -74,6 +76,6 @@ def files(
     from cxrlib.study.tables import write_table
 
     with plain_errors():
-        table = described(open_dataset(Parameters.parse({"data": data, "labels": labels, "cache": cache})), cache)
+        table = described(open_dataset(Parameters.parse({"data": data, "labels": labels, "cache": cache, "strict": strict})), cache)
         write_table(table, out)
         typer.echo(f"{len(table)} files in {out}")

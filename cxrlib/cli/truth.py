@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli.common import Out, plain_errors
+from cxrlib.cli.common import Out, Strict, plain_errors
 
 truth_app = typer.Typer(help="Recompute what the pages with truth on real X-rays draw.", no_args_is_help=True)
 
@@ -22,6 +22,7 @@ def attention(
     data: Data,
     out: Out = Path("results/attention.parquet"),
     folder: Folder = Path(".cache/truth"),
+    strict: Strict = False,
     init: Inits = None,
     seeds: Seeds = 3,
     published: Annotated[int, typer.Option(min=0, help="Seeds of networks that had some of these images in training, for a comparison with and without them.")] = 1,
@@ -32,7 +33,7 @@ def attention(
     from cxrlib.study.tables import write_table
 
     with plain_errors():
-        sets = truth.TruthSets(data, folder)
+        sets = truth.TruthSets(data, folder, strict)
         dataset, tables = truth.masked(sets), []
         for name in (truth.APART, *((truth.PUBLISHED,) if published else ())):
             seen = set() if name == truth.APART else sets.masked_in_training()
@@ -52,6 +53,7 @@ def across(
     out: Annotated[Path, typer.Option(help="Table of records to write.")] = Path("results/across.parquet"),
     files: Annotated[Path, typer.Option(help="Table of image files to write.")] = Path("results/across-files.parquet"),
     folder: Folder = Path(".cache/truth"),
+    strict: Strict = False,
     seeds: Seeds = 3,
 ) -> None:
     """Train within one collection and across collections, and score each on the others. Stop it with Ctrl-C; the same command goes on."""
@@ -61,7 +63,7 @@ def across(
     from cxrlib.study.tables import write_table
 
     with plain_errors():
-        sets = truth.TruthSets(data, folder)
+        sets = truth.TruthSets(data, folder, strict)
         write_table(describe_files(sets), files)
         records = []
         for name in (truth.APART, truth.EVENED, *truth.fold_names()):
@@ -77,6 +79,7 @@ def failures(
     data: Data,
     out: Out = Path("results/corruptions.parquet"),
     folder: Folder = Path(".cache/truth"),
+    strict: Strict = False,
     seeds: Seeds = 3,
 ) -> None:
     """Score spoiled pictures: blur, JPEG, contrast, noise and rotation in three strengths each."""
@@ -86,7 +89,7 @@ def failures(
     from cxrlib.study.tables import write_table
 
     with plain_errors():
-        sets = truth.TruthSets(data, folder)
+        sets = truth.TruthSets(data, folder, strict)
         records = truth.trained(truth.runs(sets, truth.APART, "06_shortcuts", seeds=range(seeds)))
         table = measure(records, sets.store, read_dataset(sets.folder / truth.APART, None, sets.cache, False), sets.cache)
         write_table(table, out)
@@ -98,6 +101,7 @@ def embedding(
     data: Data,
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/embedding.parquet"),
     folder: Folder = Path(".cache/truth"),
+    strict: Strict = False,
 ) -> None:
     """Put every image on a plane by the features of one network, and see what linear probes read from them."""
     from cxrlib.data.dataset import read_dataset
@@ -106,7 +110,7 @@ def embedding(
     from cxrlib.study.tables import write_table
 
     with plain_errors():
-        sets = truth.TruthSets(data, folder)
+        sets = truth.TruthSets(data, folder, strict)
         record = truth.trained(truth.runs(sets, truth.APART, "06_shortcuts", seeds=(0,)))[0]
         own = read_dataset(sets.folder / truth.APART, None, sets.cache, False)
         table = measure(record, sets.store, {truth.APART: own} | sets.write_tests(evened=False), sets.cache)
@@ -119,6 +123,7 @@ def lungs(
     data: Data,
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/lungs.parquet"),
     folder: Folder = Path(".cache/truth"),
+    strict: Strict = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Write the weights of a network trained on everybody here, such as cxrlib/model/lungs.safetensors, if it is good enough.")] = None,
 ) -> None:
@@ -133,7 +138,7 @@ def lungs(
             typer.echo(f"{name}: step {step} of {steps or STEPS}, loss {loss:.3f}")
 
     with plain_errors():
-        sets = truth.TruthSets(data, folder)
+        sets = truth.TruthSets(data, folder, strict)
         table = page.cross_validated(sets, steps or STEPS, told)
         page.write(table, out)
         typer.echo(page.answer(table))
@@ -149,6 +154,7 @@ def regions(
     data: Data,
     out: Annotated[Path, typer.Option(help="Table of records to write.")] = Path("results/lung-regions.parquet"),
     folder: Folder = Path(".cache/truth"),
+    strict: Strict = False,
     seeds: Seeds = 3,
 ) -> None:
     """Train on the lungs that were found, and on everything but them, and score both at home and on another collection."""
@@ -157,7 +163,7 @@ def regions(
     from cxrlib.study.pages import lung_regions
 
     with plain_errors():
-        sets = truth.TruthSets(data, folder)
+        sets = truth.TruthSets(data, folder, strict)
         masks = lung_regions.places(sets)
         configs = lung_regions.runs(sets, masks, range(seeds))
         records = [lung_regions.with_scores(record, config, sets, masks) for record, config in zip(truth.trained(configs), configs, strict=True)]

@@ -40,15 +40,21 @@ class TruthSets:
     Attributes:
         data: the training data; the other sets lie beside it, under their names.
         folder: what is made of them: folders, resized images, records.
+        strict: refuse sets with any problem (DataError); otherwise rows with one are left out.
     """
 
     data: Path
     folder: Path = Path(".cache/truth")
+    strict: bool = False
 
     def __post_init__(self) -> None:
-        for path in (self.data, *(self.beside(name) for name in (SAME, MASKED, HOSPITAL))):
+        sets = {self.data: SPLITS, self.beside(SAME): SPLITS, self.beside(MASKED): ("test",), self.beside(HOSPITAL): ("test",)}
+        for path in sets:
             if not path.is_dir():
                 raise DataError(f"{path}: there is no such folder; the sets {SAME}, {MASKED} and {HOSPITAL} must lie beside the data folder")
+        for path, splits in sets.items() if self.strict else ():
+            if problems := check(path, splits=splits).problems:
+                raise DataError(f"{path}: {len(problems)} problem(s) in the data set:", problems)
 
     def beside(self, name: str) -> Path:
         """The folder of another set."""

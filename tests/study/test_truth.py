@@ -66,3 +66,13 @@ def test_runs_are_those_of_the_profile_and_a_missing_set_is_named(sets, tmp_path
     shutil.rmtree(tmp_path / truth.MASKED)
     with pytest.raises(DataError, match=truth.MASKED):
         truth.TruthSets(sets.data)
+
+
+def test_strict_refuses_a_problem_in_any_of_the_sets(sets):
+    truth.TruthSets(sets.data, sets.folder, strict=True)
+    broken = sets.beside(truth.MASKED) / "test" / "test-negative-1.png"
+    broken.write_bytes(broken.read_bytes()[:-40])
+    truth.TruthSets(sets.data, sets.folder)
+    with pytest.raises(DataError, match=r"covid-masks: 1 problem\(s\)") as found:
+        truth.TruthSets(sets.data, sets.folder, strict=True)
+    assert broken.name in str(found.value)
