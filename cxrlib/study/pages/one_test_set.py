@@ -46,9 +46,8 @@ def apart() -> dict[str, Any]:
     } | {f"n_paired_{name}": f"{proportions.images_paired(right_a / n, right_b / n, share):,}" for name, share in shares.items()}
 
 
-def optimism(records: list[Record], threshold: float, fewest: int) -> str:
+def optimism(found: selection.Optimism | None) -> str:
     """What the best setting on one half of the test patients has on the other, in words."""
-    found = selection.optimism(records, threshold, fewest=fewest)
     if found is None:
         return f"{NOT_RECORDED}: the grid has no second setting to choose from"
     return (
@@ -80,9 +79,8 @@ def chosen(held_out: list[Record], threshold: float) -> str:
     return markup.table([*columns, "what choosing on test adds (95 % interval)"], lines) if lines else NOT_RECORDED
 
 
-def both_tests(grid: list[Record], held_out: list[Record], threshold: float, fewest: int) -> str:
+def both_tests(split: selection.Optimism | None, held_out: list[Record], threshold: float) -> str:
     """What the two tests of choosing on the test set say together, in a sentence or two."""
-    split = selection.optimism(grid, threshold, fewest=fewest)
     rows = list(_rows(selection.by_validation(held_out, ("resize", "crop", "schedule", "mixup"), threshold)))
     if split is None or not rows:
         return NOT_RECORDED
@@ -147,9 +145,8 @@ def finding_settings(table: pd.DataFrame) -> str:
     return f"Of {len(table)} settings the best has {percentage(best):.1f} % test accuracy, and the intervals of {near} reach as far."
 
 
-def answer(found: dict[str, Any], grid: list[Record], threshold: float, fewest: int) -> str:
+def answer(found: dict[str, Any], chosen: selection.Optimism | None) -> str:
     """What the page answers, in two sentences of Markdown."""
-    chosen = selection.optimism(grid, threshold, fewest=fewest)
     said = NOT_RECORDED if chosen is None else f"the best of {chosen.cells} looks {chosen.gain.percent()} points better than it is"
     return (
         f"{markup.text(found['right_a'])} against {found['right_b']} of {found['right_n']} images, the paper's lead over the model before it: {markup.text(found['same_answer'].lower())}. "
