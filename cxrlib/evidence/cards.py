@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrlib import DISCLAIMER
+from cxrlib.metrics.estimate import percentage
 from cxrlib.model.segmentation import SHIPPED
 from cxrlib.study.pages import lungs
 from cxrlib.weights.registry import registry
@@ -74,7 +75,7 @@ def _card(path: Path) -> Card:
             ("What it is", f"weights of {made['arch']}, {made['image_channels']} grey channel, pretrained to tell {made['classes']} classes apart; made with cxrlib {record['code_version']}"),
             ("Upstream data", f"{images:,} {source.data} of {made['size']} pixels{'; ' + record['source'] if 'source' in record else ''}"),
             ("Training", f"{record['steps_done']:,} steps of {made['batch_size']} images at {made['crop']} pixels, rate {made['base_lr']:g} after {made['warmup']:,} steps, weight decay {made['weight_decay']:g}, seed {made['seed']}"),
-            ("How good", f"{100 * record['held_out_accuracy']:.1f} % of unseen upstream images right; chance is {100 / made['classes']:.1f} %. What it is worth on X-rays is the subject of the upstream chapter"),
+            ("How good", f"{percentage(record['held_out_accuracy']):.1f} % of unseen upstream images right; chance is {100 / made['classes']:.1f} %. What it is worth on X-rays is the subject of the upstream chapter"),
             ("Cost", f"{record['seconds'] / 60:.0f} minutes on {record['threads']} thread{'s' if record['threads'] > 1 else ''}"),
             ("Expects", f"grey values in [0, 1] less {source.mean:g}, over {source.std:g}"),
             ("For", USE),

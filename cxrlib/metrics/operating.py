@@ -19,7 +19,7 @@ from scipy.special import expit
 from cxrlib.metrics import two_way
 from cxrlib.metrics.auc import newcombe_auc
 from cxrlib.metrics.classifier import calibration, fit_temperature, wilson
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.metrics.inference import share_over_seeds
 
 METRICS = ("accuracy", "sensitivity", "ppv", "specificity", "npv", "auc")
@@ -199,6 +199,6 @@ def threshold_answer(at_half: Estimate, equal: Estimate, more: Estimate) -> str:
     if not equal.low > 0:
         return "at equal specificity no clear gain is left, so the order at 0.5 may well come from the threshold"
     if more.high < 0:
-        return f"the gain shrinks to {100 * max(equal / at_half, 0):.0f} % of its size but stays above zero: part of it comes from the threshold, part from the ranking"
+        return f"the gain shrinks to {percentage(max(equal / at_half, 0)):.0f} % of its size but stays above zero: part of it comes from the threshold, part from the ranking"
     size = "the gain is larger at equal specificity" if more.low > 0 else "whether the gain is larger or smaller at equal specificity is not clear"
     return f"{size}, and it stays above zero, so the threshold alone does not explain it"

@@ -12,6 +12,7 @@ import numpy as np
 
 from cxrlib.book.notebooks import BookError
 from cxrlib.metrics.classifier import ppv_npv_at_prevalence, wilson
+from cxrlib.metrics.estimate import percentage
 from cxrlib.metrics.inference import auc_difference, difference_over_seeds
 from cxrlib.teach import classroom
 
@@ -53,12 +54,12 @@ def _numbers(_folder: Path) -> dict[str, str]:
     found["few"] = difference_over_seeds(*(classroom.matrix(records, "right") for records in few.values()), _patients(few["random"])).percent()
     curve = confounding.curve(classroom.recorded(1.0))
     full = curve[curve["measure"] == "accuracy"].iloc[0]
-    found |= {"own": f"{100 * full['own']:.0f}", "plain": f"{100 * full['unconfounded']:.0f}", "lost": full["gap"].percent()}
+    found |= {"own": f"{percentage(full['own']):.0f}", "plain": f"{percentage(full['unconfounded']):.0f}", "lost": full["gap"].percent()}
     sensitivity, specificity = _at_one_half()
-    found |= {"sensitivity": f"{100 * sensitivity:.0f}", "specificity": f"{100 * specificity:.0f}"}
-    found["ppv1"] = f"{100 * ppv_npv_at_prevalence(sensitivity, specificity, 0.01)[0]:.0f}"
-    found["clinic"] = f"{100 * (9 / 99) / (1 + 9 / 99):.0f}"  # odds of 0.9 times odds of 1 %
-    found["wilson200"] = f"{100 * wilson(200, 200).low:.1f}"
+    found |= {"sensitivity": f"{percentage(sensitivity):.0f}", "specificity": f"{percentage(specificity):.0f}"}
+    found["ppv1"] = f"{percentage(ppv_npv_at_prevalence(sensitivity, specificity, 0.01)[0]):.0f}"
+    found["clinic"] = f"{percentage((9 / 99) / (1 + 9 / 99)):.0f}"  # odds of 0.9 times odds of 1 %
+    found["wilson200"] = f"{percentage(wilson(200, 200).low):.1f}"
     strip = home.scores(committed.read(Path("results/quarter.parquet"), "quarter"), "quarter", Path("results/files.parquet"))
     found["strip_rows"] = "\n".join(f"| {name} | {value.percent()} % |" for name, value in sorted(strip.items(), key=lambda item: -float(item[1])))
     return found

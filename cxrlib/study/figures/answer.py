@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.study import paper
 from cxrlib.study.figures import style
 from cxrlib.study.figures.real import note
@@ -111,7 +111,7 @@ def _strip(ax: Axes, strip: Mapping[str, Estimate]) -> None:
     for place, (_, value) in enumerate(ordered):
         ends = np.nan_to_num([[100 * (value - value.low)], [100 * (value.high - value)]])
         ax.errorbar([100 * value], [-place], xerr=ends, color=ACCENT, marker="o", markersize=7, capsize=3)
-        ax.annotate(f"{100 * value:.1f} %", (1.02, -place), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+        ax.annotate(f"{percentage(value):.1f} %", (1.02, -place), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     ax.axvline(50, color=FAINT, linestyle=":")
     ax.annotate("chance", (50, -len(ordered) + 0.45), xytext=(4, 0), textcoords="offset points", color=SOFT, va="center")
     ax.set_yticks([-place for place in range(len(ordered))], [name for name, _ in ordered])

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cxrlib.metrics.classifier import Evaluation
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study import paper
 from cxrlib.study.figures import common, published, style
 from cxrlib.study.figures.style import ACCENT, FAINT, GRID, INK, OTHERS, SOFT, VERDICTS, WIDTH
@@ -99,7 +100,7 @@ def trade_off(curves: dict[str, pd.DataFrame], points: dict[str, tuple[float, fl
         looks, printed = style.series(init, 0), paper.TABLE_1[row]
         looks |= {"markerfacecolor": "none", "linestyle": "none", "markersize": 9, "label": f"{looks['label']} (the paper)"}
         ax.plot([printed.specificity / 100], [printed.sensitivity / 100], **looks)
-    ax.axvline(equal, color=SOFT, linestyle="--", linewidth=1.4, label=f"equal specificity, {100 * equal:.1f} %")
+    ax.axvline(equal, color=SOFT, linestyle="--", linewidth=1.4, label=f"equal specificity, {percentage(equal):.1f} %")
     ax.set(xlabel="specificity (negatives called negative)", ylabel="sensitivity (positives called positive)")
     ax.set(xlim=(0.6, 1.005), ylim=(0, 1.02))
     for axis in "xy":

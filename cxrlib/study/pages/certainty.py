@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study import committed
 from cxrlib.study.comparisons import design_of_paper, family_size
 from cxrlib.study.verdicts import ALPHA
@@ -45,7 +46,7 @@ def texts(table: pd.DataFrame) -> dict[str, str]:
     for name, population in (("coverage", ALL), ("coverage_few", FEW)):
         part = table[(table["method"] == METHOD) & (table["population"] == population)]
         for which, value in (("least", part["covered"].min()), ("greatest", part["covered"].max())):
-            found[f"{name}_{which}"] = f"{100 * value:.1f}" if len(part) else "not recorded yet"
+            found[f"{name}_{which}"] = f"{percentage(value):.1f}" if len(part) else "not recorded yet"
     own = table[(table["method"] == METHOD) & (table["population"] == ALL)]
     found |= {"coverage_cells": str(len(own)), "coverage_repeats": f"{own['repeats'].max():,}" if len(own) else "no"}
     return found | _elsewhere(table, own)
@@ -54,11 +55,11 @@ def texts(table: pd.DataFrame) -> dict[str, str]:
 def _elsewhere(table: pd.DataFrame, own: pd.DataFrame) -> dict[str, str]:
     """Where coverage is least, and what two seeds and the intervals of verdicts cover."""
     meant = 1 - ALPHA / family_size(design_of_paper())
-    found = {"coverage_wanted": f"{100 * meant:.2f}", "coverage_misses": "not recorded yet", "coverage_low": "not recorded yet", "coverage_two": "not recorded yet", "coverage_adjusted": "not recorded yet"}
+    found = {"coverage_wanted": f"{percentage(meant):.2f}", "coverage_misses": "not recorded yet", "coverage_low": "not recorded yet", "coverage_two": "not recorded yet", "coverage_adjusted": "not recorded yet"}
     if len(own):
         low = own[(own["of"] == "difference") & (own["metric"] == "auc") & (own["seeds"] == 5)]["covered"]
         error = 100 * (0.95 * 0.05 / own["repeats"].max()) ** 0.5
-        found["coverage_low"] = f"{100 * low.min():.1f} to {100 * low.max():.1f} % for differences in AUC with five seeds, where the simulation itself has a standard error of {error:.2f} points"
+        found["coverage_low"] = f"{percentage(low.min()):.1f} to {percentage(low.max()):.1f} % for differences in AUC with five seeds, where the simulation itself has a standard error of {error:.2f} points"
     two, adjusted = (table[table["method"] == method] for method in (TWO_SEEDS, ADJUSTED))
     if len(two):
         found["coverage_two"] = _range(two, 1)

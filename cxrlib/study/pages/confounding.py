@@ -18,6 +18,7 @@ from cxrlib import phantom
 from cxrlib.config import RunConfig
 from cxrlib.experiment.record import Record, load
 from cxrlib.experiment.record_tables import write_table
+from cxrlib.metrics.estimate import percentage
 from cxrlib.metrics.inference import auc_difference, auc_over_seeds, difference_over_seeds, share_over_seeds
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -115,5 +116,5 @@ def answer(table: pd.DataFrame) -> str:
     verdict = "Yes" if gap.low > 0 else "No" if gap.high < 0 else "Not clear"
     return (
         f"{verdict}: at confounding {last['level']:g} the AUC is {last['own'].percent()} % on the own test set and {last['unconfounded'].percent()} % where the style "
-        f"tells nothing, a gap of {100 * gap:.1f} points ({100 * gap.low:.1f} to {100 * gap.high:.1f})"
+        f"tells nothing, a gap of {percentage(gap):.1f} points ({percentage(gap.low):.1f} to {percentage(gap.high):.1f})"
     )

@@ -16,7 +16,7 @@ from cxrlib.data.dataset import Dataset
 from cxrlib.data.decode import decode_image
 from cxrlib.data.labels import image_path
 from cxrlib.data.report import Report
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.study.figures import captions
 from cxrlib.study.pages import file_sizes
 from cxrlib.study.pages.chapter import Shown
@@ -103,7 +103,7 @@ def guesses(files: pd.DataFrame | None) -> dict[str, Estimate] | None:
 
 def finding_guesses(found: Iterable[tuple[Shown, dict[str, Estimate] | None]]) -> str:
     """What can be guessed without the picture, by data set."""
-    said = [captions.panel(shown.place, f"{' and '.join(f'{100 * value:.1f} % from {name}' for name, value in values.items())}.") for shown, values in found if values]
+    said = [captions.panel(shown.place, f"{' and '.join(f'{percentage(value):.1f} % from {name}' for name, value in values.items())}.") for shown, values in found if values]
     return f"Test images whose class is guessed without the picture. {' '.join(said)}" if said else NOTHING
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib import markup
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study.pages import across_tables, attention, corruptions, embedding, failures
 from cxrlib.study.pages.across import BALANCED, COLLECTION, OWN, Across
 from cxrlib.study.pages.shortcuts import NOT_RECORDED
@@ -61,7 +62,7 @@ class Shown:
         if not excess.low * excess.high > 0:
             sure = f"In {COLLECTION} its probabilities less the share of positives are {points(excess)}"
         return (
-            f"Of the positives of other collections a network finds from {100 * worst['right']:.0f} % to {100 * best['right']:.0f} % over {len(part)} sources, "
+            f"Of the positives of other collections a network finds from {percentage(worst['right']):.0f} % to {percentage(best['right']):.0f} % over {len(part)} sources, "
             f"the two ends of many, so partly by chance. {sure}. A score may follow the source of an image in place of the disease, so nothing here is a rate to expect anywhere."
         )
 
@@ -89,7 +90,7 @@ class Shown:
         if self.across is None:
             return NOT_RECORDED
         found = pd.concat([failures.calibration(self.across), failures.calibration_by_source(self.across)], ignore_index=True)
-        rows = [[row.test, row.probability.percent(), f"{100 * row.positives:.1f}", points(row.excess)] for row in found.itertuples()]
+        rows = [[row.test, row.probability.percent(), f"{percentage(row.positives):.1f}", points(row.excess)] for row in found.itertuples()]
         return markup.table(["test set or source", "mean probability, % (95 % interval)", "positives, %", "excess"], rows)
 
     def decisions(self) -> dict[str, pd.DataFrame]:

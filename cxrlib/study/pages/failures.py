@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import expit
 
 from cxrlib.metrics import two_way
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.metrics.inference import share_over_seeds
 from cxrlib.study.pages.across import COLLECTION, ONE_HOSPITAL, OWN, TESTS, Across, together
 from cxrlib.study.pages.corruptions import UNITS
@@ -81,7 +81,7 @@ def by_severity(heat: pd.DataFrame, training: str = APART) -> pd.DataFrame:
         severity = np.nan_to_num(opaque[0] / lungs[0])
         for low, high in zip(SEVERITY, SEVERITY[1:]):
             keep = positive & (severity >= low) & (severity < high)
-            name = f"{100 * low:.0f} % and more" if high > 1 else f"{100 * low:.0f} to {100 * high:.0f} % of the lungs"
+            name = f"{percentage(low):.0f} % and more" if high > 1 else f"{percentage(low):.0f} to {percentage(high):.0f} % of the lungs"
             if keep.any():
                 rows.append({"init": init, "severity": name, "right": share_over_seeds(called[:, keep], patients[keep]), "images": int(keep.sum())})
     return pd.DataFrame(rows, dtype=object)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib import markup
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study.figures import style
 from cxrlib.train import fractals
 from cxrlib.weights.registry import registry
@@ -35,7 +36,7 @@ def fractal_table(made: dict[str, dict[str, Any]]) -> str:
     for name, record in made.items():
         settings = record["settings"]
         images, accuracy = settings["classes"] * settings["instances"], record["held_out_accuracy"]
-        rows.append([style.named(name), settings["classes"], f"{images:,}", f"{record['steps_done']:,}", settings["batch_size"], f"{100 * accuracy:.1f} %"])
+        rows.append([style.named(name), settings["classes"], f"{images:,}", f"{record['steps_done']:,}", settings["batch_size"], f"{percentage(accuracy):.1f} %"])
     return markup.table(["", "classes", "images", "steps", "images a step", "accuracy on unseen images of its classes"], rows)
 
 

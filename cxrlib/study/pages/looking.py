@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib.metrics import two_way
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.metrics.inference import share_over_seeds
 from cxrlib.study.pages.attention import CAM, OCCLUSION, REGIONS, UNTRAINED
 from cxrlib.study.pages.shortcuts import NOT_RECORDED, beyond
@@ -149,7 +149,7 @@ def answers(table: pd.DataFrame | None, training: str = APART) -> dict[str, str]
     said = {}
     for region in ("lungs", "opacities"):
         row = found[largest].set_index("region").loc[region]
-        said[region] = f"{beyond(row['over_area'], 0)}: {row['heat'].percent()} % of the heat on {100 * row['area']:.1f} % of the area"
+        said[region] = f"{beyond(row['over_area'], 0)}: {row['heat'].percent()} % of the heat on {percentage(row['area']):.1f} % of the area"
         for other, name in (("blob", "a centre blob"), ("untrained", "an untrained network")):
             said[f"{region}_{other}"] = f"{beyond(row[f'over_{other}'], 0)}: {points(row[f'over_{other}'])} against {name}"
     for name, other in (("pretraining", smallest), ("upstream", list(found)[-2] if len(found) > 2 else None)):
@@ -157,9 +157,9 @@ def answers(table: pd.DataFrame | None, training: str = APART) -> dict[str, str]
         said[name] = "; ".join(f"{region}: {beyond(gain, 0)}, {named(largest)} less {named(other)} {points(gain)} of the heat" for region, gain in gains.items()) or NOT_RECORDED
     maps = chosen(table, training, largest)
     pointed, area = mean(maps, "point_opacities"), mean(maps, "area_opacities")
-    said["pointing"] = f"{beyond(pointed, area)}: in {pointed.percent()} % of images with opacities; {100 * area:.1f} % for a pixel at random"
+    said["pointing"] = f"{beyond(pointed, area)}: in {pointed.percent()} % of images with opacities; {percentage(area):.1f} % for a pixel at random"
     inside, even, more = within_lungs(maps)
-    said["within"] = f"{beyond(more, 0)}: {inside.percent()} % of the lungs' heat, {100 * even:.1f} % of their area, {points(more)}"
+    said["within"] = f"{beyond(more, 0)}: {inside.percent()} % of the lungs' heat, {percentage(even):.1f} % of their area, {points(more)}"
     agreed, images = side_agreement(maps)
     said["side"] = f"{beyond(agreed)}: in {agreed.percent()} % of {images} images with a side; 50 is chance"
     said["claim"] = "; ".join(f"{name}: {points(gap)}" for name, gap in differences(maps).items())
@@ -197,7 +197,7 @@ def headline(table: pd.DataFrame | None, training: str = APART) -> str:
     inside, _, more = within_lungs(maps)
     drawn = {"yes": "the opacities draw it", "no": "it avoids the opacities", "not clear": "the opacities do not clearly draw it"}[beyond(more, 0)]
     return (
-        f"Of the heat {100 * row['heat']:.0f} % lies in the lungs that radiologists drew. The same heat put blindly into the middle of the picture would have {100 * row['blob']:.0f} % there: "
+        f"Of the heat {percentage(row['heat']):.0f} % lies in the lungs that radiologists drew. The same heat put blindly into the middle of the picture would have {percentage(row['blob']):.0f} % there: "
         f"heat less blind spot {points(row['over_blob'])}. "
-        f"Within the lungs {drawn}: {100 * inside:.0f} % of the heat there is on them, and they are {100 * (inside - more):.0f} % of the lungs."
+        f"Within the lungs {drawn}: {percentage(inside):.0f} % of the heat there is on them, and they are {percentage(inside - more):.0f} % of the lungs."
     )

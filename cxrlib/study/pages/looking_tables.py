@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cxrlib import markup
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.study.pages.attention import CAM, REGIONS, UNTRAINED
 from cxrlib.study.pages.looking import NAMES, QUESTIONS, chosen, mean, networks, shares, side_agreement
 from cxrlib.study.pages.shortcuts import NOT_RECORDED
@@ -32,7 +32,7 @@ def dots(found: dict[str, pd.DataFrame], regions: Sequence[str] = tuple(NAMES)) 
 def lines(found: dict[str, pd.DataFrame]) -> list[list[str]]:
     """Rows of a table: region, network, heat and area in per cent, heat less area, blob and untrained in points, images."""
     return [
-        [NAMES[row.region], named(init), row.heat.percent(), f"{100 * row.area:.1f}", *(points(getattr(row, f"over_{other}")) for other in ("area", "blob", "untrained")), str(row.images)]
+        [NAMES[row.region], named(init), row.heat.percent(), f"{percentage(row.area):.1f}", *(points(getattr(row, f"over_{other}")) for other in ("area", "blob", "untrained")), str(row.images)]
         for region in REGIONS for init, table in found.items() for row in table[table["region"] == region].itertuples()
     ]  # fmt: skip
 

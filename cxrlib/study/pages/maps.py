@@ -23,7 +23,7 @@ from cxrlib.experiment.one_run import open_dataset
 from cxrlib.experiment.record import Record, load_model
 from cxrlib.experiment.sweep import run_all
 from cxrlib.metrics import two_way
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.model.network import normalise
 from cxrlib.study.figures.captions import badge
 from cxrlib.study.pages import heat
@@ -144,7 +144,7 @@ class Maps:
             return []
         shown = np.concatenate([np.flatnonzero(self.positive == label)[: self.parameters.frames] for label in (True, False)])
         return [
-            (f"Truly {CLASSES[int(self.positive[row])]}, called {CLASSES[int(self.probabilities[row] > 0.5)]}, score {100 * self.probabilities[row]:.0f} %.", row)
+            (f"Truly {CLASSES[int(self.positive[row])]}, called {CLASSES[int(self.probabilities[row] > 0.5)]}, score {percentage(self.probabilities[row]):.0f} %.", row)
             for row in shown
         ]
 
@@ -224,7 +224,7 @@ def about(live: Maps | None, reason: str) -> tuple[str, str]:
         return f"{markup.bold('Not computed for this copy:')} {markup.text(reason)}.", "real"
     record, name = live.record, live.dataset.folder.resolve().name
     kind, accuracy = "phantoms" if live.dataset.is_phantom else "X-rays", live.right.mean()
-    what = f"the {markup.text(network(live.parameters.arch))} from {markup.text(named(upstream(record.initialisation['name'])))}, {100 * accuracy:.0f} % of test images called right, record {markup.code(record.key)}"
+    what = f"the {markup.text(network(live.parameters.arch))} from {markup.text(named(upstream(record.initialisation['name'])))}, {percentage(accuracy):.0f} % of test images called right, record {markup.code(record.key)}"
     return f"**Data shown below:** {markup.code(name)} ({kind}), {what}. Maps are taken at the layer {markup.code(live.layer)}.", live.badge
 
 

@@ -51,8 +51,8 @@ def optimism(found: selection.Optimism | None) -> str:
     if found is None:
         return f"{NOT_RECORDED}: the grid has no second setting to choose from"
     return (
-        f"the best of {found.cells} settings ({found.runs} runs) has {100 * found.chosen_on:.1f} % on the half it was chosen on and {100 * found.other:.1f} % on the other: "
-        f"choosing made it look {100 * found.gain:.1f} points better than it is (middle 95 % of splits: {100 * found.gain.low:.1f} to {100 * found.gain.high:.1f}); "
+        f"the best of {found.cells} settings ({found.runs} runs) has {percentage(found.chosen_on):.1f} % on the half it was chosen on and {percentage(found.other):.1f} % on the other: "
+        f"choosing made it look {percentage(found.gain):.1f} points better than it is (middle 95 % of splits: {percentage(found.gain.low):.1f} to {percentage(found.gain.high):.1f}); "
         f"{found.winners} settings were chosen at least once"
     )
 
@@ -71,9 +71,9 @@ def chosen(held_out: list[Record], threshold: float) -> str:
     found = selection.by_validation(held_out, ("resize", "crop", "schedule", "mixup"), threshold)
     lines = []
     for row in _rows(found):
-        accuracies = f"{100 * row['its validation accuracy']:.1f} / {100 * row['its test accuracy']:.1f}"
+        accuracies = f"{percentage(row['its validation accuracy']):.1f} / {percentage(row['its test accuracy']):.1f}"
         added = "nothing: the same setting" if row["chosen on test"] == row["chosen on validation"] else pairs.points(row["cost"])
-        on_test = [_setting(row["chosen on test"]), f"{100 * row['its test accuracy there']:.1f}", added]
+        on_test = [_setting(row["chosen on test"]), f"{percentage(row['its test accuracy there']):.1f}", added]
         lines.append([style.named(row["init"]), f"{row['settings']}, {row['runs']}", _setting(row["chosen on validation"]), accuracies, *on_test])
     columns = ["start", "settings, runs", "chosen on validation", "its accuracy, validation / test (%)", "chosen on test", "its accuracy there (%)"]
     return markup.table([*columns, "what choosing on test adds (95 % interval)"], lines) if lines else NOT_RECORDED
@@ -112,8 +112,8 @@ def rates(trials: Path, threshold: float) -> str:
     found = selection.by_validation(read_table(trials) if trials.is_file() else [], ("base_lr",), threshold)
     lines = [
         [
-            parts.network(row["arch"]), style.named(row["init"]), row["runs"], row["chosen on validation"][0], f"{100 * row['its test accuracy']:.1f}", row["chosen on test"][0],
-            f"{100 * row['its test accuracy there']:.1f}",
+            parts.network(row["arch"]), style.named(row["init"]), row["runs"], row["chosen on validation"][0], f"{percentage(row['its test accuracy']):.1f}", row["chosen on test"][0],
+            f"{percentage(row['its test accuracy there']):.1f}",
         ]
         for row in _rows(found)
     ]  # fmt: skip

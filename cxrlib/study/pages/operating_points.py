@@ -11,7 +11,7 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.experiment.record import Record
 from cxrlib.metrics import classifier, operating
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.study import committed, pairs, paper, thresholds
 from cxrlib.study.figures import style
 from cxrlib.study.pages.performance import NOTHING, ByInit
@@ -35,7 +35,7 @@ def trade_off(runs: ByInit, values: Values) -> tuple[dict[str, pd.DataFrame], di
 
 def finding_trade_off(values: Values) -> str:
     said = ", ".join(
-        f"{100 * row['specificity']:.1f} % specificity and {100 * row['sensitivity']:.1f} % sensitivity from {style.named(init)}" for init, row in values.items()
+        f"{percentage(row['specificity']):.1f} % specificity and {percentage(row['sensitivity']):.1f} % sensitivity from {style.named(init)}" for init, row in values.items()
     )
     return f"The threshold 50 % falls at another place of each curve: {said}." if values else NOTHING
 
@@ -50,14 +50,14 @@ def at_equal_specificity(runs: ByInit, values: Values, resamples: int, threshold
         matched = thresholds.at_specificity(runs, specificity, resamples, threshold)
         for row in matched.itertuples():
             half = values[row.init]
-            cut = f"{100 * specificity:.1f} %: {row.threshold.percent(0)} %"
+            cut = f"{percentage(specificity):.1f} %: {row.threshold.percent(0)} %"
             gain = "–" if row.gain is None else pairs.points(row.gain)
             lines.append([style.named(row.init), half["specificity"].percent(), half["sensitivity"].percent(), cut, row.sensitivity.percent(), gain])
         if specificity == equal:
             half = pairs.effect(sum(runs.values(), []), "init", last, first, threshold, positive=True)
             gain, more = matched["gain"].iloc[-1], matched["more"].iloc[-1]
             said = (
-                f"Sensitivity from {style.named(last)} less that from {style.named(first)}, at 50 %: {pairs.points(half)}; at a specificity of {100 * specificity:.1f} %: "
+                f"Sensitivity from {style.named(last)} less that from {style.named(first)}, at 50 %: {pairs.points(half)}; at a specificity of {percentage(specificity):.1f} %: "
                 f"{pairs.points(gain)}, which is {pairs.points(more)} more; {operating.threshold_answer(half, gain, more)}"
             )
     columns = ["start", "at threshold 50 %: specificity", "sensitivity", "at equal specificity: threshold (least to greatest)", "sensitivity"]
@@ -170,7 +170,7 @@ def answer(runs: ByInit, values: Values, told: str) -> str:
     rare = thresholds.predictive_values(members, (0.01,)).iloc[0]
     row = values[init]
     return markup.text(
-        f"At a threshold of 50 % the network from {style.named(init)} finds {100 * row['sensitivity']:.1f} % of the positive images and calls {100 * (1 - row['specificity']):.1f} % of the negative ones positive; "
-        f"if these rates held where one person in a hundred is ill, which nothing here shows, {100 * rare.PPV:.0f} % ({100 * rare.PPV.low:.0f} to {100 * rare.PPV.high:.0f}) of those it calls positive would be. "
+        f"At a threshold of 50 % the network from {style.named(init)} finds {percentage(row['sensitivity']):.1f} % of the positive images and calls {percentage(1 - row['specificity']):.1f} % of the negative ones positive; "
+        f"if these rates held where one person in a hundred is ill, which nothing here shows, {percentage(rare.PPV):.0f} % ({percentage(rare.PPV.low):.0f} to {percentage(rare.PPV.high):.0f}) of those it calls positive would be. "
         f"Does its gain in sensitivity over {style.named(next(iter(runs)))} come from the threshold? {told.rpartition('; ')[2].capitalize() if '; ' in told else told}."
     )

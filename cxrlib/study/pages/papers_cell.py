@@ -15,6 +15,7 @@ import pandas as pd
 
 from cxrlib import markup
 from cxrlib.experiment.record import Record
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study import committed, pairs, paper
 from cxrlib.study.figures import captions, style
 from cxrlib.study.pages import upstream
@@ -73,7 +74,7 @@ class PapersCell:
         images = settings["classes"] * settings["instances"]
         return (
             f"BiT-R50x1 saw {images:,} photographs of {settings['classes']} classes at {settings['crop']} px {settings['steps'] * settings['batch_size'] / images:g} times "
-            f"({record['seconds'] * record['threads'] / 3600:.1f} hours of one core in bfloat16) and then put {100 * record['held_out_accuracy']:.1f} % of the validation photographs into "
+            f"({record['seconds'] * record['threads'] / 3600:.1f} hours of one core in bfloat16) and then put {percentage(record['held_out_accuracy']):.1f} % of the validation photographs into "
             f"their class; the last fifth of the steps added {upstream.late_gain(record):.1f} points. BiT-S had 1.28 million photographs of 224 px for 90 passes."
         )
 

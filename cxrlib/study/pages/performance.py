@@ -10,7 +10,7 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.experiment.record import Record
 from cxrlib.metrics import classifier, operating
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.model.network import create_model, describe_unit
 from cxrlib.study import pairs, paper, thresholds
 from cxrlib.study.figures import captions, style
@@ -39,7 +39,7 @@ def best_start(values: Mapping[str, Mapping[str, Estimate]]) -> str:
     if not values:
         return NOTHING
     names = list(values)
-    ends = [f"{100 * values[name]['accuracy']:.1f} % from {style.named(name)}" for name in dict.fromkeys((names[0], names[-1]))]
+    ends = [f"{percentage(values[name]['accuracy']):.1f} % from {style.named(name)}" for name in dict.fromkeys((names[0], names[-1]))]
     return f"Test accuracy is {' and '.join(ends)}; the paper prints {paper.TABLE_1['Random'].accuracy} % and {paper.TABLE_1['BiT-M'].accuracy} %, on another test set."
 
 
@@ -114,7 +114,7 @@ def all_thresholds(runs: ByInit, values: Mapping[str, Mapping[str, Estimate]]) -
         curve = classifier.roc_curve(pooled["label"], pooled["probability"])
         found = classifier.precision_recall(pooled["label"], pooled["probability"])
         roc[init] = (curve.false_positive_rate, curve.true_positive_rate, f"{init}, AUC {values[init]['auc'].percent()}")
-        precision_recall[init] = (found.recall, found.precision, f"{init}, average precision {100 * found.average_precision:.1f}")
+        precision_recall[init] = (found.recall, found.precision, f"{init}, average precision {percentage(found.average_precision):.1f}")
     return roc, precision_recall
 
 
@@ -129,7 +129,7 @@ def calibration(runs: ByInit) -> tuple[dict[str, pd.DataFrame], str]:
         pooled = pd.concat([member.table() for member in members])
         errors[init] = classifier.calibration(pooled["label"], pooled["probability"], bins=5).expected_error
     bins = {init: operating.reliability(thresholds.scores(members)) for init, members in runs.items()}
-    said = ", ".join(f"{100 * errors[init]:.1f} points from {style.named(init)}" for init in style.in_order(errors))
+    said = ", ".join(f"{percentage(errors[init]):.1f} points from {style.named(init)}" for init in style.in_order(errors))
     return bins, f"Expected calibration error in 5 bins, the mean distance of a score from the observed share: {said}."
 
 

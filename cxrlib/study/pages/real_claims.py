@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cxrlib import markup
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.metrics.operating import METRICS
 from cxrlib.study import committed, comparisons, pairs, thresholds, verdicts
 from cxrlib.study.figures import style
@@ -81,7 +81,7 @@ def heat_rows(table: pd.DataFrame | None) -> list[tuple[str, dict[str, Estimate]
     looks, rows = heat.shares(table), []
     for region, name in (("centre", "central region"), ("frame", "outer eighth")):
         if len(part := looks[looks["region"] == region]):
-            rows.append((f"{name} ({100 * part['area'].iloc[0]:.0f} % of the area)", dict(zip(part["label"], part["heat"], strict=True))))
+            rows.append((f"{name} ({percentage(part['area'].iloc[0]):.0f} % of the area)", dict(zip(part["label"], part["heat"], strict=True))))
     return rows
 
 

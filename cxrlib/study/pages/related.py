@@ -13,7 +13,7 @@ from cxrlib import markup
 from cxrlib.config import RunConfig
 from cxrlib.experiment import costs, one_run, sweep
 from cxrlib.experiment.record import Record
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.model.network import count_parameters, create_model
 from cxrlib.study import committed, comparisons, pairs, parts, thresholds
 from cxrlib.study.pages.chapter import Shown
@@ -222,7 +222,7 @@ def answer(compared: Compared) -> str:
         f"On {compared.shown.place} and by AUC, {len(better)} of {len(found)} other systems and starts {'is' if len(better) == 1 else 'are'} better than the paper's approach in its small form, "
         f"of {_seen(compared.planned.runs_of(REFERENCE)[0])}{f' ({_listed(better)})' if 0 < len(better) < 4 else ''}, and {len(worse)} {'is' if len(worse) == 1 else 'are'} worse"
         f"{f' ({_listed(worse)})' if 0 < len(worse) < 4 else ''}. "
-        f"The highest AUC has {_with_budget(best, compared.planned)}, {100 * compared.scores[best]['auc']:.1f} %.{left_out}"
+        f"The highest AUC has {_with_budget(best, compared.planned)}, {percentage(compared.scores[best]['auc']):.1f} %.{left_out}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cxrlib import markup
 from cxrlib.experiment.record import Record, read_table
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study import pairs, thresholds
 from cxrlib.study.committed import PERFORMANCE, Recorded
 from cxrlib.study.figures import style
@@ -62,5 +63,5 @@ def table(pages: Mapping[str, Iterable[Record]], arch: str, threshold: float = 0
         order = style.in_order(init for init, *_ in groups)
         for (init, pixels, steps, images, _), runs in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
             scores = thresholds.performance(runs, threshold)
-            lines.append([page, style.named(init), pixels, f"{steps:,}", f"{images:,}", len(runs), scores["accuracy"].percent(), f"{100 * scores['auc']:.1f}"])
+            lines.append([page, style.named(init), pixels, f"{steps:,}", f"{images:,}", len(runs), scores["accuracy"].percent(), f"{percentage(scores['auc']):.1f}"])
     return markup.table(COLUMNS, lines) if lines else NOT_RECORDED

@@ -16,7 +16,7 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.experiment.record import Record
 from cxrlib.metrics import two_way
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.study.figures.captions import panel
 from cxrlib.study.figures.shortcuts import Rows
 from cxrlib.study.pages import confounding, file_sizes, heat
@@ -115,7 +115,7 @@ def by_each_source(both: Sequence[Evidence]) -> tuple[Panels, str]:
         panels[e.title] = [
             (f"{source}, {label}", {row.images: row.right for row in rows.itertuples() if (row.source, row.label) == (source, label)}) for source, label in names
         ] or (NOT_RECORDED if e.records else e.missing)  # fmt: skip
-    return panels, _told(both, found, lambda rows: f"from {100 * min(map(float, rows['right'])):.1f} % to {100 * max(map(float, rows['right'])):.1f} % of images are called right, by source.")
+    return panels, _told(both, found, lambda rows: f"from {percentage(min(map(float, rows['right']))):.1f} % to {percentage(max(map(float, rows['right']))):.1f} % of images are called right, by source.")
 
 
 def without_sources(both: Sequence[Evidence]) -> tuple[Panels, str]:
@@ -179,7 +179,7 @@ def heat_shares(table: pd.DataFrame | None) -> tuple[Rows | str, str]:
         return NOT_RECORDED, "Nothing is recorded of these maps yet."
     looks = heat.shares(table)
     rows = [
-        (f"{name} ({100 * part['area'].iloc[0]:.0f} % of the area)", dict(zip(part["label"], part["heat"], strict=True)))
+        (f"{name} ({percentage(part['area'].iloc[0]):.0f} % of the area)", dict(zip(part["label"], part["heat"], strict=True)))
         for region, name in PARTS.items() if len(part := looks[looks["region"] == region])
     ]  # fmt: skip
     said = "; ".join(f"{name}: " + ", ".join(f"{e.percent()} % in {label} images" for label, e in values.items()) for name, values in rows)
@@ -193,7 +193,7 @@ def heat_tables(table: pd.DataFrame | None) -> str:
     rows = []
     for row in heat.shares(table).itertuples():
         preference = [value / row.area for value in (row.heat, row.heat.low, row.heat.high)]
-        rows.append([PARTS[row.region], row.label, row.heat.percent(), f"{100 * row.area:.1f}", "{:.2f} ({:.2f} to {:.2f})".format(*preference), f"{row.images:.0f}"])
+        rows.append([PARTS[row.region], row.label, row.heat.percent(), f"{percentage(row.area):.1f}", "{:.2f} ({:.2f} to {:.2f})".format(*preference), f"{row.images:.0f}"])
     columns = ["region", "true class", "share of the heat, % (95 % interval)", "share of the area, %", "preference (1 = none)", "images scored a run"]
     called = [
         [row.predicted, row.negative.percent(), row.positive.percent(), points(row.difference), f"{row.images[0]:.0f} and {row.images[1]:.0f}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cxrlib import markup
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study.pages.speed import spread_text
 
 BUSY, SAME = 0.6, 0.97
@@ -37,7 +38,7 @@ def bound_sentence(measured: dict[str, Any]) -> str:
     bound = alone / training["theirs"]["median"]
     return (
         f"The step alone, on a batch that stays in memory, does {alone:,.0f} images/s at 64 px. So reading that costs nothing would be {bound:.1f} times as fast as "
-        f"the standard recipe; cxrlib's {training['ratio']['median']:.1f} times are {100 * training['ratio']['median'] / bound:.0f} % of that, its cache included."
+        f"the standard recipe; cxrlib's {training['ratio']['median']:.1f} times are {percentage(training['ratio']['median'] / bound):.0f} % of that, its cache included."
     )
 
 
@@ -58,5 +59,5 @@ def waiting_sentence(measured: dict[str, Any]) -> str:
     return (
         f"Beside three busy processes, threads that spin shortly and then sleep are {ours['crowded']['median'] / spins['crowded']['median']:.1f} times as fast as threads that spin. "
         f"Beside one they keep {kept:.2f} of their idle rate, {aimed}; threads that spin keep {spins['kept']['median']:.2f}, and one thread {one['kept']['median']:.2f}. "
-        f"On an idle machine they reach {100 * against:.0f} % of the rate of threads that spin, where {100 * SAME:.0f} % was aimed at, and one thread {100 * one['against_spinning']['median']:.0f} %."
+        f"On an idle machine they reach {percentage(against):.0f} % of the rate of threads that spin, where {percentage(SAME):.0f} % was aimed at, and one thread {percentage(one['against_spinning']['median']):.0f} %."
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from cxrlib import markup
 from cxrlib.metrics import classifier, two_way
-from cxrlib.metrics.estimate import Estimate
+from cxrlib.metrics.estimate import Estimate, percentage
 from cxrlib.metrics.inference import verdict
 from cxrlib.metrics.operating import METRICS, Scores, contributions, performance_of
 from cxrlib.study import paper
@@ -44,7 +44,7 @@ def _printed(value: float | None, name: str, implied: classifier.Evaluation | No
     if implied is None or name == "auc":
         return f"{value:.1f}"
     interval = getattr(implied, name)
-    return f"{value:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    return f"{value:.1f} ({percentage(interval.low):.1f} to {percentage(interval.high):.1f})"
 
 
 def _columns() -> list[str]:

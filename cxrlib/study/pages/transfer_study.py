@@ -143,7 +143,7 @@ class Transfer:
     def rates(self) -> str:
         """The trials for the learning rate, as a Markdown table."""
         table = transfer.learning_rates(self.records)
-        shown = table.assign(network=[network(arch) for arch in table["arch"]], percent=[f"{100 * auc:.1f}" for auc in table["validation AUC"]])
+        shown = table.assign(network=[network(arch) for arch in table["arch"]], percent=[f"{percentage(auc):.1f}" for auc in table["validation AUC"]])
         columns = {"network": "network", "learning rate": "learning rate", "percent": "validation AUC, %", "runs": "runs", "chosen": "chosen"}
         return markup.frame_table(shown[list(columns)].rename(columns=columns))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib import markup
+from cxrlib.metrics.estimate import percentage
 from cxrlib.study.figures import captions
 from cxrlib.weights.registry import BIT_PHOTO, PHOTOGRAPHS
 from cxrlib.weights.source import WEIGHTS_FOLDER
@@ -83,7 +84,7 @@ def rungs(made: dict[str, list[dict]]) -> str:
                 ", ".join(f"{value:.1f}" for value in held_out),
                 f"{100 / settings['classes']:.1f}",
                 ", ".join(f"{late_gain(record):+.1f}" for record in records),
-                f"{100 * rounding:.2f}",
+                f"{percentage(rounding):.2f}",
                 f"{sum(record['seconds'] for record in records) / 60:.0f}",
             ]
         )
@@ -110,7 +111,7 @@ def trials(path: Path) -> str:
             trial["batch_size"],
             f"{trial['base_lr']:g}",
             f"{trial['weight_decay']:g}",
-            f"{100 * trial['validation_accuracy']:.1f}",
+            f"{percentage(trial['validation_accuracy']):.1f}",
         ]
         for trial in sorted(found, key=lambda trial: -trial["validation_accuracy"])
     ]
