@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,24 @@ def written_beside(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_replaceable(path: Path, what: str, fits: Callable[[Path], bool]) -> None:
+    """Refuse to write over what is not ours: an image, a label file, a folder.
+
+    Args:
+        path: where a file is to be written.
+        what: it is, such as 'table of records'.
+        fits: whether the file that is there is one.
+
+    Raises:
+        ValueError: if ``path`` is a folder, or a file of another kind; says what to do.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it")
+    if path.exists() and not fits(path):
+        raise ValueError(f"{path} is there and is no {what}, so it is not written over; choose another name")
 
 
 def lock_file(path: Path) -> Path:

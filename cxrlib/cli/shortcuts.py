@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli.common import Cache, Labels, Out, Strict, Workers, plain_errors
+from cxrlib.cli.common import Cache, Labels, Out, Records, Strict, Workers, plain_errors
 
 shortcuts_app = typer.Typer(help="Recompute what the page on disease or data source draws.", no_args_is_help=True)
 
@@ -16,7 +16,7 @@ Data = Annotated[Path, typer.Option(help="Folder in the COVIDx layout.")]
 
 @shortcuts_app.command("confounding")
 def confounding(
-    out: Annotated[Path, typer.Option(help="Table of records to write.")] = Path("results/confounding.parquet"),
+    out: Records = Path("results/confounding.parquet"),
     folder: Annotated[Path, typer.Option(help="Where phantoms, runs and resized images lie.")] = Path(".cache/confounding"),
     workers: Workers = None,
 ) -> None:

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli.common import Out, Strict, plain_errors
+from cxrlib.cli.common import IS_TABLE, Out, Records, Strict, plain_errors, replacing
 
 truth_app = typer.Typer(help="Recompute what the pages with truth on real X-rays draw.", no_args_is_help=True)
 
+WEIGHTS = replacing("weights file (safetensors)", lambda start: start[8:] == b"{")
 Data = Annotated[Path, typer.Option(help="covidx-mini; same-source, covid-masks and hannover lie beside it.")]
 Folder = Annotated[Path, typer.Option(help="Where derived folders, resized images and records lie; git must not see it.")]
 Inits = Annotated[list[str] | None, typer.Option("--init", help="Initialisation in place of those of the profile; may repeat, in the order of their upstream data.")]
@@ -50,8 +51,8 @@ def attention(
 @truth_app.command("across")
 def across(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Table of records to write.")] = Path("results/across.parquet"),
-    files: Annotated[Path, typer.Option(help="Table of image files to write.")] = Path("results/across-files.parquet"),
+    out: Records = Path("results/across.parquet"),
+    files: Annotated[Path, typer.Option(help="Table of image files to write.", callback=IS_TABLE)] = Path("results/across-files.parquet"),
     folder: Folder = Path(".cache/truth"),
     strict: Strict = False,
     seeds: Seeds = 3,
@@ -99,7 +100,7 @@ def failures(
 @truth_app.command("embedding")
 def embedding(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/embedding.parquet"),
+    out: Out = Path("results/embedding.parquet"),
     folder: Folder = Path(".cache/truth"),
     strict: Strict = False,
 ) -> None:
@@ -121,11 +122,11 @@ def embedding(
 @truth_app.command("lungs")
 def lungs(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/lungs.parquet"),
+    out: Out = Path("results/lungs.parquet"),
     folder: Folder = Path(".cache/truth"),
     strict: Strict = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Write the weights of a network trained on everybody here, such as cxrlib/model/lungs.safetensors, if it is good enough.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Write the weights of a network trained on everybody here, such as cxrlib/model/lungs.safetensors, if it is good enough.", callback=WEIGHTS)] = None,
 ) -> None:
     """Train a small network that finds lungs, and try it on patients that it has not seen. Stop it with Ctrl-C; the folds that are done stay."""
     from cxrlib.files import atomic_write
@@ -152,7 +153,7 @@ def lungs(
 @truth_app.command("regions")
 def regions(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Table of records to write.")] = Path("results/lung-regions.parquet"),
+    out: Records = Path("results/lung-regions.parquet"),
     folder: Folder = Path(".cache/truth"),
     strict: Strict = False,
     seeds: Seeds = 3,

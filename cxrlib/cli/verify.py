@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cxrlib.cli.common import plain_errors
+from cxrlib.cli.common import plain_errors, replacing
+
+JSON = replacing("JSON file", lambda start: start[:1] in (b"{", b"["))
 
 
 def verify(
@@ -15,7 +17,7 @@ def verify(
     runs: Annotated[int, typer.Option(min=0, help="Runs on phantoms of each table to train again, and three times as many on real X-rays; 0 for none.")] = 1,
     folder: Annotated[Path, typer.Option(help="Where phantoms, records and resized images of the sample lie.")] = Path(".cache/verify"),
     failed_only: Annotated[bool, typer.Option("--failed", help="Print only the rows that failed.")] = False,
-    as_json: Annotated[Path | None, typer.Option("--json", help="Also write every row with all keys to this JSON file.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Also write every row with all keys to this JSON file.", callback=JSON)] = None,
     write: Annotated[bool, typer.Option("--write", help="State the values as they are computed now, in results/glued.json, and verify nothing.")] = False,
 ) -> None:
     """Compute every number and verdict of the book again, train a sample of the runs again, and say what came out the same.

@@ -24,6 +24,7 @@ from cxrlib.data.report import left_out_sentence
 from cxrlib.parameter_files import expanded
 
 EACH_IMAGE = "each-image"
+_DENIED = re.compile(r"\b(neg|negatives?|no|not|non|none|non ?covid\w*|without|free|exclud\w*|rule[ds]? out|absent|healthy|normal|suspect\w*|recovered|former|post|ex|vs|or)\b")
 _DROPPED = ("", "nan", "todo", "unknown", "none")
 
 
@@ -45,7 +46,8 @@ def adopt(
         patient: a column of the table; or 'each-image', if each image is of another patient; or a regular expression with
             one group that finds the patient in file names, such as '(P[0-9]+)'. Label files say it themselves.
         table: which table, if there are several.
-        positive: classes that become positive; by default those whose name holds 'covid' and does not begin with 'non'.
+        positive: classes that become positive; by default those whose name holds 'covid' and no word that denies it; a name
+            that begins with 'non' is negative, and any other that says no is asked for.
         drop: classes to leave out.
         test_share: share of the patients of each class that are drawn for test where the collection has no splits.
         seed: of that draw.
@@ -111,8 +113,13 @@ def _classified(found: list[Picture], positive: set[str], drop: set[str]) -> tup
 
 
 def _is_covid(kind: str) -> bool:
+    """Whether a class is COVID-19 by its name. DataError if the name holds the disease and denies it somewhere but at its beginning."""
     letters = re.sub(r"[^a-z0-9]", "", kind.casefold())
-    return ("covid" in letters or "sarscov2" in letters) and not letters.startswith(("non", "no", "not"))
+    if not ("covid" in letters or "sarscov2" in letters) or letters.startswith(("non", "no", "not")):
+        return False
+    if _DENIED.search(re.sub(r"[\W_]+", " ", re.sub(r"([a-z])([A-Z])", r"\1 \2", kind)).casefold()):
+        raise DataError(f"class '{kind}' could be COVID-19 or its absence; name the positive classes with --positive")
+    return True
 
 
 def _with_patients(chosen: list[tuple[Picture, str]], columns: list[str], patient: str | None) -> list[tuple[Picture, str, str]]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cxrlib.data.labels import DataError, Problem, read_text
+from cxrlib.words import shortened
 
 KIND = "checksum differs"
 _NAME = re.compile(r"sha256sums?(\.txt)?|.+\.sha256(sums?)?", re.IGNORECASE)
@@ -30,8 +31,9 @@ class Listed(NamedTuple):
 def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
     """The digests that the checksum files of a data folder name, by ``SPLIT/FILE``; and lines of these files that say nothing.
 
-    Names are relative to the checksum file, which lies in the folder or in that of a split. Blank lines and those that
-    begin with '#' are passed over.
+    Names are relative to the checksum file, which lies in the folder or in that of a split, or end like the place of a file
+    here: so do names that were written one folder up, absolute ones, and those with backslashes. Blank lines and those that begin
+    with '#' are passed over.
 
     Raises:
         LabelError: if such a file cannot be read.
@@ -49,12 +51,31 @@ def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
             if match is None:
                 problems.append(Problem(str(file), line, "unreadable checksum", f"'{text[:80]}' is not '64 hexadecimal digits, name'; write the file anew with sha256sum"))
                 continue
-            name = str(PurePosixPath(file.parent.relative_to(folder).as_posix(), match["name"] or match["bsd"]))
+            name = _place(folder, file.parent, match["name"] or match["bsd"])
             said = Listed((match["digest"] or match["tagged"]).lower(), f"{file.name}:{line}")
             other = found.setdefault(name, said)
             if other.sha256 != said.sha256:
                 problems.append(Problem(str(file), line, "unreadable checksum", f"'{name}' has another checksum in {other.place}; delete the wrong one"))
     return found, problems
+
+
+def _place(folder: Path, beside: Path, written: str) -> str:
+    """The file of ``folder`` that a name means, relative to it; if there is none, the name relative to the checksum file's folder."""
+    parts = PurePosixPath(written.replace("\\", "/").lstrip("/")).parts
+    near = PurePosixPath(beside.relative_to(folder).as_posix(), *parts)
+    tails = (PurePosixPath(*parts[start:]) for start in range(1, len(parts)) if ".." not in parts[start:])
+    return str(next((name for name in (near, *tails) if (folder / name).is_file()), near))
+
+
+def idle(folder: Path, sums: Mapping[str, Listed]) -> list[str]:
+    """A sentence for each checksum file of which no name is a file of the data folder, so that it checks nothing."""
+    by_file: dict[str, list[str]] = {}
+    for name, said in sums.items():
+        by_file.setdefault(said.place.rpartition(":")[0], []).append(name)
+    return [
+        f"{file} checks nothing: none of its {len(names)} name(s), such as '{shortened(names[0])}', is a file in {folder}; write it anew with sha256sum, in that folder"
+        for file, names in by_file.items() if not any((folder / name).is_file() for name in names)
+    ]  # fmt: skip
 
 
 def digest(path: Path) -> str:

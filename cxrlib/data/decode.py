@@ -19,6 +19,9 @@ from cxrlib.data.grey import ImageError, refuse_flat, to_8_bits, two_levels
 from cxrlib.data.jpeg import refuse_damaged_jpeg
 from cxrlib.data.opening import is_dicom, open_file, with_image
 
+ORIENTATION = 0x0112
+"""The tag of the EXIF orientation."""
+
 
 def decode_image(path: Path | str) -> np.ndarray:
     """Decode an image file to 8-bit luma.
@@ -67,21 +70,20 @@ def _grey(path: Path | str) -> Image.Image:
             file.seek(0)
             start = file.read(1000)
             if start[:4] in (b"II*\0", b"MM\0*"):
-                return deep.rare_tiff(path, file)
+                return _turned(*deep.rare_tiff(path, file))
             words = what_it_is(start)
             raise ImageError(f"{path}: {words}" if words.startswith("not") else f"{path}: not an image but {words}") from None
 
 
 def _decoded(path: Path, file: BinaryIO, image: Image.Image) -> Image.Image:
     """A freshly opened image as mode 'L', turned as its EXIF says."""
+    orientation = image.getexif().get(ORIENTATION, 1)  # of TIFF the tag is gone once Pillow has loaded and turned the pixels
     image.load()
     grey = _whole_depth(path, file, image)
     if grey is None:
         _turn(image)
         return to_luma(image, path)
-    grey.getexif()[0x0112] = image.getexif().get(0x0112, 1)
-    _turn(grey)
-    return grey
+    return _turned(grey, orientation)
 
 
 def _whole_depth(path: Path, file: BinaryIO, image: Image.Image) -> Image.Image | None:
@@ -91,6 +93,13 @@ def _whole_depth(path: Path, file: BinaryIO, image: Image.Image) -> Image.Image 
     # Of channels one after the other Pillow makes noise; of ink, dark is bright.
     other = image.format == "TIFF" and (image.tag_v2.get(284) == 2 or image.mode == "CMYK")
     return deep.deep_luma(path, file, image) if other or deep.is_dark(to_luma(image, path)) else None
+
+
+def _turned(grey: Image.Image, orientation: int) -> Image.Image:
+    """A picture that was read without its EXIF orientation, turned as it says."""
+    grey.getexif()[ORIENTATION] = orientation
+    _turn(grey)
+    return grey
 
 
 def _turn(image: Image.Image) -> None:
@@ -122,7 +131,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
             return decode_image(path).shape[::-1]
 
         def size(_path: Path, _file: BinaryIO, image: Image.Image) -> tuple[int, int]:
-            return image.size[::-1] if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else image.size
+            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) and image.format != "TIFF"  # whose size is that after turning
+            return image.size[::-1] if turned else image.size
 
         try:
             return with_image(path, file, size)

@@ -72,21 +72,21 @@ def deep_luma(path: Path, file: BinaryIO, image: Image.Image) -> Image.Image:
     return Image.fromarray(to_8_bits(_on_black(values)))
 
 
-def rare_tiff(path: Path, file: BinaryIO) -> Image.Image:
-    """A TIFF of a kind that Pillow does not open (64-bit floats, inverted 16 bits big endian, ...) as mode 'L'.
+def rare_tiff(path: Path, file: BinaryIO) -> tuple[Image.Image, int]:
+    """A TIFF of a kind that Pillow does not open (64-bit floats, inverted 16 bits big endian, ...) as mode 'L', and its EXIF orientation.
 
     Raises:
         ImageError: several frames, too large, or a kind that is not read here either.
     """
     try:
-        values, inverted = _tiff_page(path, file)
+        values, inverted, orientation = _tiff_page(path, file)
         grey = to_8_bits(_on_black(values) if values.ndim == 3 else values)
     except ImageError:
         raise
     except Exception as error:  # as above
         message = f"truncated or damaged, or a rare kind of TIFF ({error}); convert it to PNG, copy it again, or remove its row"
         raise ImageError(f"{path}: {message}") from None
-    return Image.fromarray(255 - grey if inverted else grey)
+    return Image.fromarray(255 - grey if inverted else grey), orientation
 
 
 def _start(file: BinaryIO, length: int) -> bytes:
@@ -103,8 +103,8 @@ def _png(file: BinaryIO) -> np.ndarray:
     return decode_png(content, mode=ImageReadMode.UNCHANGED).numpy().transpose(1, 2, 0)
 
 
-def _tiff_page(path: Path, file: BinaryIO) -> tuple[np.ndarray, bool]:
-    """Values of the only page, (H, W) or (H, W, channels), and whether they are negative."""
+def _tiff_page(path: Path, file: BinaryIO) -> tuple[np.ndarray, bool, int]:
+    """Values of the only page, (H, W) or (H, W, channels), whether they are negative, and the EXIF orientation."""
     import tifffile
 
     file.seek(0)
@@ -119,7 +119,8 @@ def _tiff_page(path: Path, file: BinaryIO) -> tuple[np.ndarray, bool]:
             values = np.moveaxis(values, 0, -1)
         if values.ndim not in (2, 3) or values.shape[:2] != (page.imagelength, page.imagewidth):
             raise ValueError(f"values of shape {values.shape}")
-        return values, page.photometric == 0
+        orientation = page.tags.get("Orientation")
+        return values, page.photometric == 0, int(orientation.value) if orientation is not None else 1
 
 
 def _ppm(file: BinaryIO, size: tuple[int, int]) -> np.ndarray:

@@ -134,7 +134,7 @@ def check(
     order = {str(file): number for number, file in enumerate(files.values())}
     problems.sort(key=lambda problem: (order.get(problem.file, len(order)), problem.line))
     clean = index.loc[sound, COLUMNS].reset_index(drop=True)
-    remarks = _remarks(index, clean, listings) + (_copies(folder, clean) if decode else [])
+    remarks = _remarks(index, clean, listings) + ([*_copies(folder, clean), *checksums.idle(folder, checksums.listed(folder)[0])] if decode else [])
     return Report(folder, clean, problems, remarks, read)
 
 

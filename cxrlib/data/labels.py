@@ -242,6 +242,8 @@ def _parse_fields(line: int, fields: list[str], words: str | None = None) -> Row
         if {label.casefold(), source.casefold()} <= {"class", "label", "source", "finding", "dataset"}:
             return "unknown class", f"'{label}'; this line is a heading, delete it"
         return "unknown class", f"'{shortened(label)}'; write 'positive' or 'negative' ({_CLASSES})"
+    if source.casefold() in LABELS:
+        return "wrong field count", f"two classes, '{label}' and '{source}', where class and source should stand; write 'patientid filename class source'"
     reason = unsafe_path(name)
     if reason:
         return "path leaves the folder", reason

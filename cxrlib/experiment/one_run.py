@@ -147,7 +147,7 @@ def _train_and_record(resolved: Resolved, progress: bool, on_step: Callable[[int
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     model = create_model(config.arch, initialisation, config.image_channels)
-    check_size(model, config.arch, config.crop)
+    check_size(model, config.arch, config.crop, config.image_channels)
     checkpoint = config.store / resolved.key / "checkpoint.safetensors"
     model, state = _fit(model, resolved, training, splits, tables["train"], checkpoint, progress, on_step)
     predictions = _predictions(model, resolved, splits, tables)

@@ -27,7 +27,7 @@ from cxrlib.experiment.record import (
     save_without_weights,
 )
 from cxrlib.experiment.record_tables import summary, table_rows, write_table
-from cxrlib.files import lock_file, locked
+from cxrlib.files import check_replaceable, lock_file, locked
 
 IMPORT_WAIT = 2.0  # seconds for another import to let go of a run
 
@@ -158,21 +158,17 @@ def export_table(store: Path, path: Path, filters: dict[str, Any] | None = None)
     chosen = select(all_records(store), filters or {})
     if not chosen:
         raise ValueError(f"no record of {store} fits; 'cxr runs list --store {store}' lists them")
-    check_replaceable(path)
+    check_replaceable(path, "table of records", _is_table)
     write_table(chosen, path)
     return len(chosen)
 
 
-def check_replaceable(path: Path) -> None:
-    """ValueError unless ``path`` is free, or a table of records that a new one may replace."""
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; name a file, such as {path / 'records.parquet'}")
-    if path.exists():
-        try:
-            table_rows(path)
-        except ValueError:
-            raise ValueError(f"{path} is there and is no table of records, so it is not written over; choose another name") from None
+def _is_table(path: Path) -> bool:
+    try:
+        table_rows(path)
+    except ValueError:
+        return False
+    return True
 
 
 def import_table(path: Path, store: Path) -> Imported:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cxrlib.metrics import two_way
-from cxrlib.metrics.auc import newcombe_auc
+from cxrlib.metrics.auc import FEW, newcombe_auc
 from cxrlib.metrics.classifier import wilson
 from cxrlib.metrics.estimate import Estimate, patient_index
 
@@ -86,18 +86,32 @@ def compare_correct(
 def auc_over_seeds(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | None = None, confidence: float = 0.95) -> Estimate:
     """Mean AUC over runs of scores (runs, images), NaN where a run did not see an image; NaN unless both classes occur."""
     labels = np.asarray(labels)
-    found = two_way.analyse(two_way.area(scores, labels, patients), bounded=True)
-    if found.value in (0, 1) and not found.error > 0:
-        index, _ = patient_index(patients, len(labels))
-        ill, well = (len(np.unique(index[labels == label])) for label in (1, 0))
-        return Estimate(found.value, *newcombe_auc(found.value, ill, well, confidence))
-    return found.estimate(confidence)
+    index, _ = patient_index(patients, len(labels))
+    ill, well = (len(np.unique(index[labels == label])) for label in (1, 0))
+    return area_estimate(two_way.analyse(two_way.area(scores, labels, patients), bounded=True), ill, well, confidence)
+
+
+def area_estimate(found: two_way.Measured, ill: int, well: int, confidence: float = 0.95) -> Estimate:
+    """An AUC with its interval: that of ``found``, or Newcombe's where nothing varies, or both together with few patients in a class.
+
+    Args:
+        ill, well: patients with positive and with negative images.
+    """
+    if not min(ill, well) or np.isnan(found.value):
+        return Estimate(found.value)
+    single = newcombe_auc(found.value, ill, well, confidence)
+    if not found.error > 0:
+        return Estimate(found.value, *single)
+    plain = found.estimate(confidence)
+    return plain if min(ill, well) >= FEW else Estimate(plain, min(plain.low, single[0]), max(plain.high, single[1]))
 
 
 def auc_difference(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, patients: ArrayLike | None = None, confidence: float = 0.95) -> Estimate:
     """Mean AUC of a minus that of b, in [-1, 1], with interval and p_value: the same runs in the same order, the same images."""
     first, second = (two_way.area(scores, labels, patients) for scores in (scores_a, scores_b))
-    return two_way.analyse(first - second).estimate(confidence)
+    index, _ = patient_index(patients, len(labels))
+    least = min(len(np.unique(index[np.asarray(labels) == label])) for label in (0, 1))
+    return two_way.analyse(first - second, behind=least).estimate(confidence)
 
 
 def _of_seeds(contributions: np.ndarray, seeds: Sequence[Hashable] | None) -> np.ndarray:

@@ -17,10 +17,9 @@ import pandas as pd
 from scipy.special import expit
 
 from cxrlib.metrics import two_way
-from cxrlib.metrics.auc import newcombe_auc
 from cxrlib.metrics.classifier import calibration, fit_temperature, wilson
 from cxrlib.metrics.estimate import Estimate, percentage
-from cxrlib.metrics.inference import share_over_seeds
+from cxrlib.metrics.inference import area_estimate, share_over_seeds
 
 METRICS = ("accuracy", "sensitivity", "ppv", "specificity", "npv", "auc")
 
@@ -78,9 +77,11 @@ def performance_of(data: Scores, threshold: float = 0.5) -> dict[str, Estimate]:
     row = {}
     for name in METRICS:
         found = two_way.analyse(contributions(data, name, threshold), bounded=True)
-        if found.value in (0, 1) and not found.error > 0:
-            count, ill, well = (patients_behind(data, metric) for metric in (name, "sensitivity", "specificity"))  # some may be both
-            row[name] = wilson(count * round(found.value), count) if name != "auc" else Estimate(found.value, *newcombe_auc(found.value, ill, well, 0.95))
+        if name == "auc":
+            row[name] = area_estimate(found, *(patients_behind(data, metric) for metric in ("sensitivity", "specificity")))  # some may be both
+        elif found.value in (0, 1) and not found.error > 0:
+            count = patients_behind(data, name)
+            row[name] = wilson(count * round(found.value), count)
         else:
             row[name] = found.estimate()
     return row
@@ -114,7 +115,9 @@ def _images_by_patient(patients: np.ndarray) -> list[np.ndarray]:
 
 
 def patients_behind(data: Scores, metric: str) -> int:
-    """Patients behind a ratio: those of one class, or all."""
+    """Patients behind a metric: those of one class, all of them for the accuracy, and for an AUC those of the smaller class."""
+    if metric == "auc":
+        return min(patients_behind(data, name) for name in ("sensitivity", "specificity"))
     of = {"sensitivity": data.labels == 1, "ppv": data.labels == 1, "specificity": data.labels == 0, "npv": data.labels == 0}
     return len(np.unique(data.patients[of.get(metric, data.labels >= 0)]))
 

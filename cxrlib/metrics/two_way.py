@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cxrlib.metrics.auc import delong_placements
+from cxrlib.metrics.auc import delong_placements, influence
 from cxrlib.metrics.estimate import Estimate, check_confidence, patient_index
 
 
@@ -36,7 +36,7 @@ class Measured:
     """A statistic with its standard error and the degrees of freedom of Student's t.
 
     ``bounded`` is a share or an AUC in (0, 1) that is no difference: its interval is symmetric on the scale of the logit.
-    The error is NaN where the data cannot tell it, and 0 where nothing varies.
+    The error is NaN where the data cannot tell it. Where nothing varies it is 0, see :class:`Unvaried`.
     """
 
     value: float
@@ -61,9 +61,7 @@ class Measured:
         from scipy.special import stdtr
 
         if not self.error > 0:
-            if math.isnan(self.error):
-                return math.nan, math.nan
-            return float(self.value >= at), float(self.value <= at)
+            return math.nan, math.nan
         value, error = self._scaled()
         t = (value - (_logit(at) if self._on_logit else at)) / error
         return float(stdtr(self.freedom, t)), float(stdtr(self.freedom, -t))
@@ -82,23 +80,50 @@ class Measured:
         from scipy.special import expit, stdtrit
 
         if not self.error > 0:
-            return self.value if self.error == 0 else math.nan
+            return math.nan
         value, error = self._scaled()
         end = value + stdtrit(self.freedom, probability) * error
         return float(expit(end)) if self._on_logit else min(max(float(end), -1.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Unvaried(Measured):
+    """A value that is the same for every patient and run: no spread is seen, and yet the true value may be another.
+
+    If the true value were d away, at least a share d of all patients would be unlike these (d / 2 if the value is a difference of
+    -1 or 1), and the chance to see none of them among ``patients`` is at most (1 - d) ** patients. Interval and p-values
+    invert that; of a share of 0 or 1 it is the exact interval of Clopper & Pearson (1934, Biometrika 26, 404).
+    """
+
+    patients: int = 0
+
+    def one_sided(self, at: float) -> tuple[float, float]:
+        tail = max(1 - abs(at - self.value) / self._reach, 0.0) ** self.patients
+        return (tail if self.value < at else 1.0), (tail if self.value > at else 1.0)
+
+    @property
+    def _reach(self) -> float:
+        """By how much one patient in place of all others could move the value."""
+        return 1.0 if self.bounded or abs(self.value) < 1e-9 else 1.0 + abs(self.value)
+
+    def _end(self, probability: float) -> float:
+        away = self._reach * (1 - min(probability, 1 - probability) ** (1 / self.patients))
+        return float(np.clip(self.value + math.copysign(away, probability - 0.5), 0.0 if self.bounded else -1.0, 1.0))
 
 
 def _logit(share: float) -> float:
     return math.inf if share >= 1 else -math.inf if share <= 0 else math.log(share / (1 - share))
 
 
-def analyse(contributions: ArrayLike, groups: Sequence[Hashable] | None = None, bounded: bool = False) -> Measured:
+def analyse(contributions: ArrayLike, groups: Sequence[Hashable] | None = None, bounded: bool = False, behind: int | None = None) -> Measured:
     """The mean of contributions (runs, patients), with the error that runs and patients together leave.
 
     Args:
         contributions: rows of NaN, of runs that have no such statistic, are left out.
         groups: for each run the pretraining that it started from. With two or more, pretrainings are a source of
             variation of their own, in which the runs are nested; with one, the result is about that one.
+        behind: patients who can change the statistic, if not all of them: those of one class for a sensitivity, of the smaller
+            class for an AUC (disjoint pairs of both classes). Asked only where nothing varies.
 
     Raises:
         ValueError: if the array is not (runs, patients), or ``groups`` has another length.
@@ -118,7 +143,7 @@ def analyse(contributions: ArrayLike, groups: Sequence[Hashable] | None = None, 
     if patients < 2:
         return Measured(float(mean), bounded=bounded)
     if np.ptp(values) <= 1e-12:  # nothing varies but the last digit of a float
-        return Measured(float(mean), 0.0, bounded=bounded)
+        return Unvaried(float(mean), 0.0, bounded=bounded, patients=patients if behind is None else behind)
     of_patients = Square(runs * float(((columns - mean) ** 2).sum()) / (patients - 1), patients - 1)
     if runs < 2:
         return Measured(float(mean), math.sqrt(of_patients.value / patients), patients - 1, bounded)
@@ -226,9 +251,8 @@ def area(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | None = None
         positive, negative = known & (labels == 1), known & (labels == 0)
         if positive.any() and negative.any():
             below, above = delong_placements(labels[known], row[known])
-            each, influence = below.mean(), np.zeros((1, len(row)))
-            influence[0, positive], influence[0, negative] = (below - each) / len(below), (above - each) / len(above)
-            found[run] = each + n_patients * np.bincount(index, weights=influence[0], minlength=n_patients)
+            share = math.sqrt(n_patients * max(n_patients - 1, 1))  # the factors of both classes are in, so that of all patients is not
+            found[run] = below.mean() + share * influence(labels[known], below, above, index[known], n_patients)
     seen = np.isfinite(scores).any(axis=0)
     alone = min(len(np.unique(index[seen & (labels == label)])) for label in (0, 1)) < 2
     return found.mean(axis=1, keepdims=True) if alone else found

@@ -82,12 +82,22 @@ def create_model(arch: str, init: str | Initialisation = "random", image_channel
     return model
 
 
-def check_size(model: nn.Module, arch: str, size: int) -> None:
-    """Raise ``ValueError`` if a network takes images of another size than ``size`` pixels only, as most transformers do."""
+def check_size(model: nn.Module, arch: str, size: int, channels: int) -> None:
+    """Raise ``ValueError`` if a network takes images of another size than ``size`` pixels only, as most transformers do, or of more."""
     embedding = getattr(model, "patch_embed", None)
     wanted = getattr(embedding, "img_size", None)
     if wanted is not None and getattr(embedding, "strict_img_size", True) and tuple(wanted) != (size, size):
         raise ValueError(f"arch '{arch}' takes images of {wanted[0]} px only, and crop is {size}; set crop to {wanted[0]}, or choose a convolutional timm model")
+    if arch == LAPTOP or is_classical(arch):  # take any size
+        return
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, channels, size, size))
+    except RuntimeError as error:
+        raise ValueError(f"arch '{arch}' cannot take images of {size} px ({str(error).splitlines()[0]}); set crop to more, such as 224, or choose another arch") from None
+    finally:
+        model.train(training)
 
 
 def _create_machine(arch: str, initialisation: Initialisation, image_channels: int) -> FeatureMachine:

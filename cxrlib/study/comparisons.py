@@ -5,6 +5,7 @@ What they say of a claim is decided in :mod:`cxrlib.study.verdicts`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,7 +18,7 @@ from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.two_way import Measured
 from cxrlib.study import paper
 from cxrlib.study.committed import Design
-from cxrlib.study.pairs import correctness, partners, pretrainings, seeds_of, setting
+from cxrlib.study.pairs import behind, correctness, partners, pretrainings, seeds_of, setting
 from cxrlib.study.parts import PARTS, Part, named
 from cxrlib.study.thresholds import performance, scores_of
 
@@ -136,11 +137,11 @@ def measure(records: list[Record], arms: Arms, metric: str, threshold: float) ->
     """A metric of Table 1, ``better`` less ``worse`` or alone, and how many pairs of runs, or runs, there are."""
     if not arms.worse:
         chosen = [record for record in records if all(setting(record)[name] == value for name, value in arms.better.items())]
-        return (two_way.analyse(contributions(chosen, metric, threshold), pretrainings(chosen), bounded=True) if chosen else None), len(chosen)
+        return (two_way.analyse(contributions(chosen, metric, threshold), pretrainings(chosen), True, behind(chosen, metric)) if chosen else None), len(chosen)
     longer = arms.worse.get("longer")
     first, second = partners(records, arms.better, {name: value for name, value in arms.worse.items() if name != "longer"})
     if longer is not None:  # twice the middle less both ends: the bend of three schedules
-        third = dict(zip(map(_but_schedule, first), partners(records, arms.better, {"schedule": longer})[1], strict=False))
+        third = {_but_schedule(middle): end for middle, end in zip(*partners(records, arms.better, {"schedule": longer}), strict=True)}
         kept = [place for place, record in enumerate(first) if _but_schedule(record) in third]
         first, second = ([arm[place] for place in kept] for arm in (first, second))
         third = [third[_but_schedule(record)] for record in first]
@@ -149,7 +150,7 @@ def measure(records: list[Record], arms: Arms, metric: str, threshold: float) ->
     found = contributions(first, metric, threshold) - contributions(second, metric, threshold)
     if longer is not None:
         found = found + contributions(first, metric, threshold) - contributions(third, metric, threshold)
-    return two_way.analyse(found, pretrainings(first, second)), len(first)
+    return two_way.analyse(found, pretrainings(first, second), behind=behind(first, metric)), len(first)
 
 
 def _but_schedule(record: Record) -> tuple:
@@ -164,7 +165,8 @@ def calmness(records: list[Record], arms: Arms) -> tuple[Measured | None, int]:
     gaps = np.array([_swing(b) - _swing(a) for a, b in zip(first, second, strict=True)])
     if not np.isfinite(gaps).all():
         return None, len(first)
-    return Measured(float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(len(gaps))), len(gaps) - 1), len(first)
+    error = float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
+    return Measured(float(gaps.mean()), error if error > 0 else math.nan, len(gaps) - 1), len(first)
 
 
 def _swing(record: Record) -> float:
@@ -233,7 +235,7 @@ def against(found: Mapping[str, list[Record]], reference: str, threshold: float 
     for name, (first, second) in arms.items():
         for shown, metric in (("accuracy", "accuracy"), ("AUC", "auc")):
             difference = contributions(first, metric, threshold) - contributions(second, metric, threshold)
-            estimate = two_way.analyse(difference, pretrainings(first, second)).estimate(1 - 0.05 / len(arms))
+            estimate = two_way.analyse(difference, pretrainings(first, second), behind=behind(first, metric)).estimate(1 - 0.05 / len(arms))
             p_value = min(1.0, len(arms) * estimate.p_value)
             answers.setdefault(name, {})[shown] = Estimate(estimate, estimate.low, estimate.high, p_value)
     return answers

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib.experiment.record import Record
-from cxrlib.metrics import inference, two_way
+from cxrlib.metrics import inference, operating, two_way
 from cxrlib.metrics.estimate import TOO_FEW, Estimate, percentage
 from cxrlib.metrics.inference import accuracy_over_seeds
 from cxrlib.study.parts import upstream
@@ -142,7 +142,7 @@ def auc_difference(first: list[Record], second: list[Record]) -> Estimate:
         first, second: runs of the same settings and seeds, in the same order, on the same test images.
     """
     a, b = (area_of(arm) for arm in (first, second))
-    return two_way.analyse(two_way.over_seeds(a - b, seeds_of(first)), pretrainings(first, second)).estimate()
+    return two_way.analyse(two_way.over_seeds(a - b, seeds_of(first)), pretrainings(first, second), behind=behind(first, "auc")).estimate()
 
 
 def auc_over_seeds(records: list[Record]) -> Estimate:
@@ -155,6 +155,12 @@ def area_of(records: list[Record]) -> np.ndarray:
     """Contributions (runs, patients) to the AUC of runs on the same test images, in the order given."""
     table = records[0].table()
     return two_way.area(_logits(records), table["label"].to_numpy(), table["patient_id"].to_numpy())
+
+
+def behind(records: list[Record], metric: str) -> int:
+    """Test patients behind a metric of Table 1, see :func:`cxrlib.metrics.operating.patients_behind`; all runs have the same test images."""
+    table = records[0].table()
+    return operating.patients_behind(operating.Scores(np.empty(0), table["label"].to_numpy(), table["patient_id"].to_numpy()), metric)
 
 
 def _logits(records: list[Record]) -> np.ndarray:

@@ -120,6 +120,8 @@ def by_validation(records: list[Record], axes: Sequence[str] = ("base_lr",), thr
 
 def _cost(chosen_on_test: list[Record], chosen_on_validation: list[Record], threshold: float) -> Estimate:
     """Paired difference in test accuracy over the same seeds; 0 if they are the same setting."""
+    if chosen_on_test is chosen_on_validation:
+        return Estimate(0.0, 0.0, 0.0, 1.0)
     return compare(chosen_on_test, chosen_on_validation, threshold).estimate()
 
 

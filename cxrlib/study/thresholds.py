@@ -74,8 +74,8 @@ def predictive_values(records: list[Record], prevalences: tuple[float, ...], thr
     """PPV and NPV where a share of people is ill: columns prevalence, PPV, NPV (Estimates), from sensitivity and specificity.
 
     The logit of the PPV is log(sensitivity / (1 - specificity)) and a constant, that of the NPV log(specificity /
-    (1 - sensitivity)) and a constant: the interval is symmetric there. Where the denominator is 0 in every run the predictive
-    value is 1, and its interval reaches down to what Wilson's interval of the share without a fault allows.
+    (1 - sensitivity)) and a constant: the interval is symmetric there. Where sensitivity or specificity is 0 or 1 in every run,
+    and so shows no spread, the interval of the predictive value goes as far as Wilson's intervals of these shares allow.
     """
     data = scores(records)
     share = {name: contributions(data, name, threshold) for name in ("sensitivity", "specificity")}
@@ -84,33 +84,46 @@ def predictive_values(records: list[Record], prevalences: tuple[float, ...], thr
         values = ppv_npv_at_prevalence(share["sensitivity"].mean(), share["specificity"].mean(), prevalence)
         row = {"prevalence": prevalence}
         for name, value, above, below in (("PPV", values[0], "sensitivity", "specificity"), ("NPV", values[1], "specificity", "sensitivity")):
-            if 0 < value < 1:
-                logs = share[above] / share[above].mean() + share[below] / (1 - share[below].mean())
-                around = two_way.analyse(logs)
+            logs = share[above] / share[above].mean() + share[below] / (1 - share[below].mean()) if 0 < value < 1 else None
+            around = None if logs is None else two_way.analyse(logs)
+            if around is not None and not around.error == 0:
                 row[name] = two_way.Measured(value, around.error * value * (1 - value), around.freedom, bounded=True).estimate()
             else:
-                worst = {name: float(values.mean()) for name, values in share.items()}
-                patients = patients_behind(data, below)
-                worst[below] = wilson(round(worst[below] * patients), patients).low
-                row[name] = Estimate(value, ppv_npv_at_prevalence(worst["sensitivity"], worst["specificity"], prevalence)[name == "NPV"], value)
+                ends = zip(*(_reaching(float(share[one].mean()), patients_behind(data, one)) for one in ("sensitivity", "specificity")), strict=True)
+                row[name] = Estimate(value, *(ppv_npv_at_prevalence(*end, prevalence)[name == "NPV"] for end in ends))
         rows.append(row)
     return pd.DataFrame(rows, dtype=object)
+
+
+def _reaching(share: float, patients: int) -> tuple[float, float]:
+    """How far a share may reach that is 0 or 1 in every run, by Wilson's interval; any other as it is."""
+    found = wilson(round(share) * patients, patients)
+    return (found.low, found.high) if share in (0, 1) else (share, share)
 
 
 def at_specificity(by_init: dict[str, list[Record]], specificity: float, resamples: int = 4000, threshold: float = 0.5) -> pd.DataFrame:
     """Sensitivity of each initialisation where all have the same specificity, each run at a threshold of its own.
 
-    The thresholds are read off the test set, so this describes a curve and is no performance to expect. Not for a
-    specificity of 1: there the threshold is the greatest of the negatives, and no bootstrap holds for an extreme.
+    The thresholds are read off the test set, so this describes a curve and is no performance to expect. Seeds that not all
+    initialisations have are left out, since differences are paired.
+
+    Raises:
+        ValueError: for a specificity of 1, where the threshold is the greatest of the negatives and no bootstrap holds for an
+            extreme; or if no seed is common to all.
 
     Returns:
         Columns init, threshold (mean over runs, Estimate whose ends are the least and the greatest), sensitivity, and its difference
         from the first initialisation (None in the first row): gain, with p-value, and more, by how much that is greater than the
         difference at the probability ``threshold``, on the same resamples.
     """
+    if not 0 < specificity < 1:
+        raise ValueError(f"the specificity must lie between 0 and 1, for example 0.9, not {specificity}")
+    shared = set.intersection(*({record.config["seed"] for record in records} for records in by_init.values()))
+    if not shared:
+        raise ValueError(f"no seed is recorded of all of {', '.join(by_init)}")
     rows, first, fixed = [], None, logit_of(threshold)
     for init, records in by_init.items():
-        data = scores(records)
+        data = scores([record for record in records if record.config["seed"] in shared])
 
         def both(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
             matched = sensitivity_at(logits, labels, specificity)

@@ -31,6 +31,7 @@ def lacking(place: Path) -> None:
     shutil.copy(ROOT / "profiles" / "quarter-lite.yaml", place / "profiles")
 
 
+FILES = ("shortcuts", "files", "--data", "set", "--out")
 NOT_STRICT = ("1 problem(s) in the data set", "test.txt:1: missing image", "add the file or delete the row")
 ROWS = [
     LINE("--explain names an image that is to be scored", nothing, (f"--explain {FIRST} is one of the images to score", "would be lost"), (*PREDICT, "--explain", FIRST)),
@@ -62,6 +63,13 @@ ROWS = [
     LINE("a store that is to be cleaned is a file", nothing, ("Invalid value for '--store'", "is a file"), ("runs", "gc", "--yes", "--store", "set/train.txt")),
     LINE("the cache is a file", nothing, ("Invalid value for '--cache'", "is a file"), ("data", "prepare", "set", "--size", "16", "--cache", "set/train.txt")),
     LINE("the days of runs gc are not a number", nothing, ("Invalid value for '--days'",), ("runs", "gc", "--unfinished", "--days", "nan")),
+    LINE("a table would be written over a label file", nothing, ("set/train.txt is there and is no table", "not written over"), (*FILES, "set/train.txt")),
+    LINE("a table would be written over an image", nothing, (FIRST, "written over; choose another name"), (*FILES, FIRST)),
+    LINE("a table would be written to a folder", nothing, ("set is a folder",), (*FILES, "set")),
+    LINE("a table of records would be written over an image", nothing, (FIRST, "written over; choose another name"), ("truth", "across", "--data", "set", "--out", FIRST)),
+    LINE("weights would be written over a label file", nothing, ("set/train.txt is there and is no weights file",), ("truth", "lungs", "--data", "set", "--weights", "set/train.txt")),
+    LINE("the rows of verify would be written over an image", nothing, (FIRST, "written over; choose another name"), ("verify", "--json", FIRST)),
+    LINE("an architecture takes larger images only", nothing, ("arch 'inception_v3' cannot take images of 32 px", "set crop to more"), ("train", "-p", "data=set", "-p", "cache=../c", "-p", "arch=inception_v3", "-p", "crop=32", "-p", "resize=32", "-p", "init=random", "-p", "store=../s")),
     LINE("the command does not exist", nothing, ("No such command 'trian'",), ("trian",)),
     LINE("the option does not exist", nothing, ("No such option",), ("data", "check", "set", "--strickt")),
 ]

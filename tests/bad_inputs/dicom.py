@@ -121,6 +121,7 @@ ROWS = [
     DICOM("it has no BitsAllocated", without("BitsAllocated"), (*BAD, "BitsAllocated 0", "export it again")),
     DICOM("it does not say whether bone is bright", without("PhotometricInterpretation"), (*BAD, "does not say whether bone is bright", "MONOCHROME2")),
     DICOM("it has two frames", fields(NumberOfFrames="2", PixelData=DEEP.tobytes() * 2), (*BAD, "2 frames", "save the frame as a file of its own")),
+    DICOM("it has 20 frames and does not say so", fields(PixelData=DEEP.tobytes() * 20), (*BAD, "20 frames", "save the frame as a file of its own")),
     DICOM("it says 60,000 x 60,000 pixels", fields(Rows=60_000, Columns=60_000), (*BAD, "over the limit of 80,000,000")),
     DICOM("its pixels are cut off", fields(PixelData=DEEP.tobytes()[:100]), (*BAD, "truncated or damaged pixel data")),
     DICOM("it is cut off in the header", fields(change=lambda content: content[:300]), (*BAD, "export")),

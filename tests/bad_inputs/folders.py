@@ -187,6 +187,7 @@ ROWS = [
     Bad("collection", "the new folder exists", lambda place: [classes(False)(place), (place / "out").mkdir(), (place / "out" / "a").write_text("")], ("out exists", "nothing is overwritten"), (*ADOPT, "--patient", "each-image")),
     Bad("collection", "the new folder lies inside of it", classes(False), ("set/out lies inside set",), ("data", "adopt", "set", "set/out", "--patient", "each-image")),
     Bad("collection", "a class of --positive does not exist", classes(False), ("there is no class 'covid'", "COVID, Normal"), (*ADOPT, "--patient", "each-image", "--positive", "covid")),
+    Bad("collection", "a class could be COVID-19 or its absence", lambda place: [classes(False)(place), (place / "set" / "Normal").rename(place / "set" / "COVID-negative")], ("class 'COVID-negative' could be COVID-19 or its absence", "--positive"), (*ADOPT, "--patient", "each-image")),
     Bad("collection", "there is neither a table nor a folder of classes", lambda place: (place / "set").mkdir(), ("neither folders of classes nor a table",), ADOPT, data=False),
     Bad("collection", "the table cannot be read", lambda place: [(place / "set").mkdir(), (place / "set" / "a.xlsx").write_text("no Excel")], ("a.xlsx: cannot be read as a table", "save it as CSV"), ADOPT, data=False),
     Bad("collection", "the table has no column of classes", lambda place: [(place / "set").mkdir(), (place / "set" / "a.csv").write_text("file,who\na.png,1\n")], ("which column is the class?", "file, who"), ADOPT, data=False),

@@ -141,6 +141,7 @@ ROWS = [
     LABELS("it is saved as Latin-1", instead("René a.png negative s\n".encode("latin-1")), (TRAIN, "byte 3 is not UTF-8")),
     LABELS("it is saved as UTF-16 without a mark", instead("p1 a.png negative s\n".encode("utf-16-le")), (TRAIN, "every other byte is zero, as in UTF-16", "save the label file as UTF-8")),
     LABELS("two files were joined and the first had no line end", text(lambda old: old.replace("made\n", "made", 1)), (f"{TRAIN}:1", "two rows in one line", "begin each row on a line of its own")),
+    LABELS("a row has two classes and no source", row(f"p1 {FIRST} positive negative"), (f"{TRAIN}:1", "two classes, 'positive' and 'negative'", "patientid filename class source")),
     LABELS("a row has 'nan' for a patient", renamed("nan"), (f"{TRAIN}:1", "spoilt patient id", "'nan' stands for no patient", "write the id of the patient")),
     LABELS("a row has a dash for a patient", renamed("-"), (f"{TRAIN}:1", "spoilt patient id", "'-' stands for no patient")),
     LABELS("a row has 'Unknown' for a patient", renamed("Unknown"), (f"{TRAIN}:1", "spoilt patient id", "would count as one")),

@@ -199,7 +199,7 @@ ROWS = [
     TABLE("it would be written over a label file", beside("train.txt"), ("train.txt is there and is no table of records, so it is not written over", "choose another name"), export("train.txt")),
     TABLE("it would be written over an image", beside("a.png", b"\x89PNG"), ("a.png is there and is no table of records",), export("a.png")),
     TABLE("it would be written over another table", lambda place: [stored()(place), pd.DataFrame({"a": [1]}).to_parquet(place / "other.parquet")], ("other.parquet is there and is no table of records",), export("other.parquet")),
-    TABLE("it would be written to a folder", lambda place: [stored()(place), (place / "out").mkdir()], ("out is a folder; name a file, such as out/records.parquet",), export("out")),
+    TABLE("it would be written to a folder", lambda place: [stored()(place), (place / "out").mkdir()], ("out is a folder; name a file in it",), export("out")),
     TABLE("no record fits what is exported", beside("x"), ("no record of runs fits", "lists them"), (*export("t.parquet"), "-p", "seed=77")),
     TABLE("records are chosen by a parameter that none has", beside("x"), ("there is no parameter 'sede'; did you mean 'seed'?",), (*export("t.parquet"), "-p", "sede=1")),
     HEAT("it is no Parquet file", table(b"heat"), ("t.parquet is no table of Grad-CAM heat", "'cxr shortcuts grad-cam' makes one")),

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cxrlib.cli.main import app
-from cxrlib.data.adopt import adopt
+from cxrlib.data.adopt import _is_covid, adopt
 from cxrlib.data.folder import check, read_index
 from cxrlib.data.labels import DataError
 
@@ -178,6 +178,23 @@ def test_the_command(radiography, tmp_path):
     assert "8 of 32 rows are left out: 8 x class 'Normal', which --drop names" in done.output
     hint = CliRunner().invoke(app, ["data", "check", str(radiography)])
     assert hint.exit_code == 1 and "folders of their classes" in hint.output and "cxr data adopt" in hint.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "positive"),
+    [
+        ("COVID-19", True), ("COVID-positive", True), ("Pneumonia/Viral/COVID-19", True), ("SARS-CoV-2", True), ("COVID-19, ARDS", True),
+        ("Non-COVID", False), ("NotCovid", False), ("no covid", False), ("Lung_Opacity", False), ("Normal", False),
+        ("COVID-negative", None), ("Pneumonia non-COVID", None), ("Negative for COVID-19", None), ("covidNeg", None), ("COVID19_NEG", None),
+        ("PneumoniaNonCovid", None), ("COVID-19 or pneumonia", None), ("suspected COVID", None),
+    ],
+)  # fmt: skip
+def test_a_name_that_holds_the_disease_and_denies_it_is_asked_for(kind, positive):
+    if positive is None:
+        with pytest.raises(DataError, match="could be COVID-19 or its absence; name the positive classes with --positive"):
+            _is_covid(kind)
+    else:
+        assert _is_covid(kind) is positive
 
 
 def test_an_image_that_a_table_names_twice_is_taken_once_or_not_at_all(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrlib.data.decode import ImageError, check_image, decode_image, decode_mask, squared
+from cxrlib.data.decode import ImageError, check_image, decode_image, decode_mask, image_size, squared
 from cxrlib.data.grey import to_8_bits
 
 H, W = 24, 40
@@ -97,6 +97,26 @@ def test_exif_orientation_of_16_bits(tmp_path):
     exif[0x0112] = 6
     path = save(tmp_path / "a.png", Image.fromarray(RAMP.astype(np.uint16) * 257), exif=exif)
     np.testing.assert_array_equal(decode_image(path), RAMP.T[:, ::-1])
+
+
+@pytest.mark.parametrize("kind", ["8 bits", "16 bits", "64-bit float", "deep colour", "dark deep colour", "planar deep colour", "inverted 16 bits, big endian"])
+def test_orientation_of_every_kind_of_tiff(tmp_path, kind):
+    import tifffile
+
+    wide = np.add.outer(np.arange(60) * 2, np.arange(40) * 3).astype(np.uint16)
+    wide[:20, :10] = 0
+    values, more = {
+        "8 bits": (wide.astype(np.uint8), {}), "16 bits": (wide * 200, {}), "64-bit float": (wide / 255, {}),
+        "deep colour": (np.dstack([wide * 200] * 3), {"photometric": "rgb"}), "dark deep colour": (np.dstack([wide * 10] * 3), {"photometric": "rgb"}),
+        "planar deep colour": (np.stack([wide * 200] * 3), {"photometric": "rgb", "planarconfig": "separate"}),
+        "inverted 16 bits, big endian": (60000 - wide * 200, {"photometric": "miniswhite", "byteorder": ">"}),
+    }[kind]  # fmt: skip
+    path = tmp_path / "a.tif"
+    for orientation, turns in ((1, 0), (6, -1), (3, 2), (8, 1)):
+        tifffile.imwrite(path, values, extratags=[(274, "H", 1, orientation, True)], metadata=None, **more)
+        decoded, wanted = decode_image(path), np.rot90(wide, turns)
+        assert decoded.shape == wanted.shape and image_size(path) == wanted.shape[::-1]
+        assert np.corrcoef(decoded.ravel(), wanted.ravel())[0, 1] > 0.999
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])

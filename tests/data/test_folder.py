@@ -1,5 +1,6 @@
 """Label files, folders, fingerprints and subsets: what is read, and every problem that must be named."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from cxrlib import data
 from cxrlib.data import splits
+from cxrlib.data.folder import check
 from cxrlib.study.pages.counts import compare_with_paper
 
 REAL_LABELS = SHARED / "covidx-labels"
@@ -383,3 +385,21 @@ def test_duplicates_refuse_what_does_not_fit():
         splits.find_duplicates(images, index, max_distance=65)
     with pytest.raises(ValueError, match=r"not \(N, S, S\)"):
         splits.find_duplicates(images[:, :, :8], index)
+
+
+@pytest.mark.parametrize("written", ["{split}/{file}", "set/{split}/{file}", "/far/away/set/{split}/{file}", "set\\{split}\\{file}", "C:\\data\\{split}\\{file}"])
+def test_checksums_written_from_another_folder_are_held_against_the_images(tmp_path, written):
+    folder = write_folder(tmp_path / "set", train=4, test=4)
+    names = [path.relative_to(folder) for path in sorted(folder.glob("*/*.png"))]
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {written.format(split=name.parent, file=name.name)}" for name in names]
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+    assert not check(folder).problems
+    (folder / names[0]).write_bytes((folder / names[5]).read_bytes())
+    assert [problem.kind for problem in check(folder).problems] == ["checksum differs"]
+
+
+def test_a_checksum_file_that_names_nothing_here_is_mentioned(tmp_path):
+    folder = write_folder(tmp_path / "set", train=4, test=4)
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  other/a.png\n{'1' * 64}  other/b.png\n")
+    report = check(folder)
+    assert not report.problems and any("SHA256SUMS checks nothing: none of its 2 name(s), such as 'other/a.png'" in remark for remark in report.remarks)

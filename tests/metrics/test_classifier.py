@@ -9,10 +9,11 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn import metrics as sk
 from statsmodels.stats.proportion import proportion_confint
 
-from cxrlib.metrics import auc, classifier
+from cxrlib.metrics import auc, classifier, operating
 from cxrlib.metrics.estimate import TOO_FEW, Estimate, patient_index
 
 
@@ -246,3 +247,41 @@ def test_mcnemar_is_the_binomial_test():
     assert classifier.mcnemar(labels, a, a).p_value == 1
     with pytest.raises(ValueError, match="predictions_b"):
         classifier.mcnemar([1, 0], [1, 0], [0.7, 0.2])
+
+
+def obuchowski(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> float:
+    """Variance of the AUC by the formulas of Obuchowski 1997, term by term."""
+    below = np.array([np.mean([(s > z) + (s == z) / 2 for z in scores[labels == 0]]) for s in scores[labels == 1]])
+    above = np.array([np.mean([(s > z) + (s == z) / 2 for s in scores[labels == 1]]) for z in scores[labels == 0]])
+    area, names = below.mean(), np.unique(patients)
+    ill = np.array([(below[patients[labels == 1] == name] - area).sum() for name in names])
+    well = np.array([(above[patients[labels == 0] == name] - area).sum() for name in names])
+    i10, i01 = (len(np.unique(patients[labels == label])) for label in (1, 0))
+    positive, negative = i10 / (i10 - 1) * (ill**2).sum() / len(below) ** 2, i01 / (i01 - 1) * (well**2).sum() / len(above) ** 2
+    covariance = len(names) / (len(names) - 1) * (ill * well).sum() / len(below) / len(above)
+    return positive + negative + 2 * covariance
+
+
+def test_delong_over_patients_is_obuchowskis():
+    random = np.random.default_rng(3)
+    for images in (80, 300):
+        labels, patients = np.arange(images) % 3 == 0, random.integers(images // 3, size=images)
+        scores = np.round(labels + random.normal(size=images) + random.normal(size=images)[patients], 1)
+        found = auc.delong(labels.astype(int), scores, patients=patients)
+        error = (math.log(found.high / (1 - found.high)) - math.log(found / (1 - found))) * found * (1 - found) / 1.959964
+        assert error**2 == pytest.approx(obuchowski(labels.astype(int), scores, patients), rel=0.01)
+        several = operating.performance_of(operating.Scores(scores[None], labels.astype(int), patients))["auc"]
+        assert several.high - several.low == pytest.approx(found.high - found.low, rel=0.1), "Student's t is a little wider"
+
+
+@pytest.mark.parametrize("positives", [1, 2, 3, 5])
+def test_the_auc_of_few_patients_of_a_class_is_covered(positives):
+    """1 positive patient among 200 had an interval as if the patients were many: 39 of 100 held the truth."""
+    random = np.random.default_rng(positives)
+    labels, patients = np.r_[np.ones(positives, int), np.zeros(100, int)], np.arange(positives + 100)
+    truth, held = norm.cdf(1.6 / math.sqrt(2)), np.zeros(2)
+    for _ in range(200):
+        scores = 1.6 * labels + random.normal(size=len(labels))
+        for place, found in enumerate((auc.delong(labels, scores, patients=patients), operating.performance_of(operating.Scores(scores[None], labels, patients))["auc"])):
+            held[place] += found.low <= truth <= found.high
+    assert (held >= 0.87 * 200).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from common import ROOT
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from cxrlib.metrics import coverage, operating, two_way
@@ -204,9 +205,16 @@ def test_interval_and_p_value_come_from_one_distribution():
 
 def test_nothing_varies_and_nothing_is_known():
     same = analyse(np.zeros((3, 10))).estimate()
-    assert (same, same.low, same.high, same.p_value) == (0, 0, 0, 1)
-    sure = analyse(np.full((3, 10), 0.1)).estimate()
-    assert sure.p_value == 0 and sure.low == sure.high == sure == pytest.approx(0.1)
+    assert (same, same.p_value) == (0, 1) and -same.low == same.high == pytest.approx(1 - 0.025**0.1)
+    full = analyse(np.ones((3, 10))).estimate()
+    assert full.high == 1 and full.low == pytest.approx(1 - 2 * (1 - 0.025**0.1)) and full.p_value == pytest.approx(2 * 0.5**10)
+    share, exact = analyse(np.ones((3, 10)), bounded=True), binomtest(10, 10).proportion_ci(0.95, "exact")
+    assert (share.estimate().low, share.estimate().high) == pytest.approx((exact.low, exact.high))
+    assert share.one_sided(0.8) == (1.0, pytest.approx(binomtest(10, 10, 0.8, "greater").pvalue)) and share.one_sided(1.0) == (1.0, 1.0)
+    assert analyse(np.ones((3, 10)), bounded=True, behind=4).estimate().low == pytest.approx(binomtest(4, 4).proportion_ci(0.95, "exact").low)
+    for at in (0.1, 0.35, -0.2):  # interval and p-value agree
+        level = 1 - 2 * min(analyse(np.zeros((2, 30))).one_sided(at))
+        assert abs(at) == pytest.approx(analyse(np.zeros((2, 30))).estimate(level).high)
     alone = analyse(np.array([[0.3]])).estimate()
     assert math.isnan(alone.low) and math.isnan(alone.p_value)
     for wrong in (np.zeros(3), np.zeros((0, 3))):

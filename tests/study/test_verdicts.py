@@ -137,7 +137,7 @@ def test_equal_aucs_hold_only_if_shown_to_be_equal_and_are_our_reading():
     def alike(found) -> set[str]:
         return {answer.word for answer in found[6].parts if answer.part.ours}
 
-    same = judge(made({"random": 2, "s": 2, "m": 2}, 0.01))
+    same = judge(made({"random": 1, "s": 1, "m": 1}, 0.01))
     assert alike(same) == {"holds"} and "for lying within the margins (two one-sided tests) p < 0.001" in same[6].parts[-1].result
     apart = judge(made({"random": 0.2, "s": 0.9, "m": 2}, 0.1))
     assert alike(apart) == {"contradicted"}
@@ -214,6 +214,32 @@ def test_few_images_and_steadiness():
     calm = [record(0.3, init, seed, swing=0.1 if init == "random" else 0.02 * (1 + 0.1 * seed)) for init in DESIGN.inits for seed in range(5)]
     assert judge(calm)[7].verdict == "holds"
     assert judge(calm[::5])[7].verdict == "cannot be tested here", "one seed has no spread"
+    begun = verdicts.verdicts(comparisons.compared(calm[::5], DESIGN, claims=(7,)), FAMILY, {recorded.PERFORMANCE: (3, 15)})
+    assert begun[0].verdict == "not recorded yet", "the other seeds are still to come"
+    whole = verdicts.verdicts(comparisons.compared(calm[::5], DESIGN, claims=(7,)), FAMILY, {recorded.PERFORMANCE: (3, 3)})
+    assert whole[0].verdict == "cannot be tested here"
+
+
+@pytest.mark.parametrize("missing", [SHORT, MIDDLE, LONG])
+def test_the_bend_takes_three_runs_that_belong_together(missing):
+    """A run that is missing leaves its seed out; the runs after it were taken for others."""
+    lengths = {SHORT: 0.8, MIDDLE: 0.6, LONG: 0.5}
+    made = [record(share - 0.1 * seed, "m", seed, schedule=schedule) for seed in range(4) for schedule, share in lengths.items()]
+    bent = comparisons.Arms("bend", {"schedule": MIDDLE}, {"schedule": SHORT, "longer": LONG})
+    value, pairs_of_runs = comparisons.measure([one for one in made if (one.config["seed"], tuple(one.config["schedule"])) != (0, missing)], bent, "accuracy", 0.5)
+    alone, _ = comparisons.measure([one for one in made if one.config["seed"]], bent, "accuracy", 0.5)
+    assert pairs_of_runs == 3 and value == alone and value.value == pytest.approx(0.05)
+
+
+def test_runs_without_any_spread_decide_nothing_by_themselves():
+    """Six images ranked perfectly by two runs had an AUC of at least 99 %, p < 0.001."""
+    few = [record(0.0, init, seed, images=6) for init in DESIGN.inits for seed in range(2)]
+    found = judge(few)
+    assert {answer.word for answer in found[6].parts if answer.part.measure == "auc"} == {"not seen"}
+    apart = [record(0, init, seed, images=4, logits=[-2, 2, -2, 2] if init == "m" else [2, -2, 2, -2]) for init in DESIGN.inits for seed in range(2)]
+    assert all(answer.word != "holds" for row in judge(apart).values() for answer in row.parts if answer.part.measure != "false positives")
+    many = [record(0.0, init, seed, images=8000) for init in DESIGN.inits for seed in range(2)]
+    assert {answer.word for answer in judge(many)[6].parts if answer.part.measure == "auc"} == {"holds"}, "4,000 patients of each class do"
 
 
 def test_a_word_and_its_interval_never_disagree(committed):
@@ -501,6 +527,26 @@ def test_metrics_over_runs_are_those_of_scikit_learn():
     row = thresholds.performance([run])
     assert list(row.values()) == pytest.approx(expected)
     assert row["specificity"].low < 0.99, "no fault in 100 images is no proof of none"
+
+
+def test_equal_specificity_is_paired_and_not_asked_at_one():
+    made = {init: performance({init: share}) for init, share in (("random", 0.4), ("m", 0.2))}
+    whole = thresholds.at_specificity(made, 0.9, resamples=200)
+    with_more = {"random": made["random"], "m": made["m"][:4]}
+    four = thresholds.at_specificity({init: members[:4] for init, members in made.items()}, 0.9, resamples=200)
+    assert thresholds.at_specificity(with_more, 0.9, resamples=200)["gain"].iloc[1] == four["gain"].iloc[1] != whole["gain"].iloc[1]
+    with pytest.raises(ValueError, match="no seed is recorded of all of random, m"):
+        thresholds.at_specificity({"random": made["random"][:2], "m": made["m"][2:]}, 0.9)
+    with pytest.raises(ValueError, match="between 0 and 1, for example 0.9, not 1"):
+        thresholds.at_specificity(made, 1.0)
+
+
+def test_predictive_values_of_runs_that_say_one_thing_have_an_interval():
+    images = 40
+    everybody = thresholds.predictive_values([record(0, seed=seed, images=images, logits=np.full(images, 2.0)) for seed in range(2)], (0.1,)).iloc[0]
+    assert everybody.PPV == pytest.approx(0.1) and everybody.PPV.low == pytest.approx(0.085, abs=0.002) and everybody.PPV.high == pytest.approx(0.12, abs=0.005)
+    reversed_ = thresholds.predictive_values([record(0, seed=seed, images=images, logits=np.where(np.arange(images) % 2, -2.0, 2.0)) for seed in range(2)], (0.1,)).iloc[0]
+    assert reversed_.PPV == 0 and reversed_.PPV.low == 0 and reversed_.PPV.high > 0.01
 
 
 def test_predictive_values_follow_prevalence():

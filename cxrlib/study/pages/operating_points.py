@@ -42,11 +42,13 @@ def finding_trade_off(values: Values) -> str:
 
 def at_equal_specificity(runs: ByInit, values: Values, resamples: int, threshold: float = 0.5) -> tuple[str, str]:
     """The starts at equal specificity, as a Markdown table, and whether their order comes from the threshold, in a sentence."""
-    if len(runs) < 2:
+    if len(runs) < 2 or not set.intersection(*({record.config["seed"] for record in members} for members in runs.values())):
         return NOT_RECORDED, NOT_RECORDED
     first, last = list(runs)[0], list(runs)[-1]
-    lines, said, equal = [], "", equal_specificity(values)
-    for specificity in (equal, STRICT):
+    equal = equal_specificity(values)
+    # At a specificity of 1 the threshold would hang on one image, the negative that looks most positive.
+    lines, said = [], f"at 50 % no negative image of the test set is called positive from {style.named(first)}, so no threshold of equal specificity can be told"
+    for specificity in (equal, STRICT) if 0 < equal < 1 else (STRICT,):
         matched = thresholds.at_specificity(runs, specificity, resamples, threshold)
         for row in matched.itertuples():
             half = values[row.init]
@@ -168,9 +170,9 @@ def answer(runs: ByInit, values: Values, told: str) -> str:
         return NOT_RECORDED
     init, members = list(runs.items())[-1]
     rare = thresholds.predictive_values(members, (0.01,)).iloc[0]
-    row = values[init]
+    row, last = values[init], told.rpartition("; ")[2]
     return markup.text(
         f"At a threshold of 50 % the network from {style.named(init)} finds {percentage(row['sensitivity']):.1f} % of the positive images and calls {percentage(1 - row['specificity']):.1f} % of the negative ones positive; "
         f"if these rates held where one person in a hundred is ill, which nothing here shows, {percentage(rare.PPV):.0f} % ({percentage(rare.PPV.low):.0f} to {percentage(rare.PPV.high):.0f}) of those it calls positive would be. "
-        f"Does its gain in sensitivity over {style.named(next(iter(runs)))} come from the threshold? {told.rpartition('; ')[2].capitalize() if '; ' in told else told}."
+        f"Does its gain in sensitivity over {style.named(next(iter(runs)))} come from the threshold? {last[:1].upper()}{last[1:]}."
     )
