@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -180,8 +180,24 @@ def safetensors_bytes(tensors: dict, metadata: dict[str, str]) -> bytes:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, computed once for as long as it is the same file with the same size and times of change."""
-    about = path.stat()
-    return _file_digest(path.resolve(), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    return _file_digest(path.resolve(), *file_state(path))
+
+
+def file_state(path: Path | str) -> tuple[int, ...]:
+    """Inode, size and times of change: as long as they are the same, the content is. OSError if there is no file."""
+    about = os.stat(path)
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
+def tree_state(paths: Iterable[Path]) -> str:
+    """Digest of :func:`file_state` of files, and of all files below folders; of what is not there, that it is not."""
+    digest = hashlib.sha256()
+    for path in paths:
+        whole = os.path.realpath(path)
+        below = sorted(os.path.join(root, name) for root, _, names in os.walk(whole) for name in names) if os.path.isdir(whole) else [whole]
+        for file in below:
+            digest.update(f"{file} {file_state(file) if os.path.exists(file) else None}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=64)

@@ -17,30 +17,6 @@ from cxrlib.parameter_files import read_value
 Labels = Annotated[Path | None, typer.Option(help="Folder with the label files, if not beside the images.")]
 Store = Annotated[Path, typer.Option(help="Folder of run records.", file_okay=False)]
 Cache = Annotated[Path, typer.Option(help="Folder of resized images.", file_okay=False)]
-
-
-def replacing(what: str, fits: Callable[[bytes], bool]) -> Callable[[Path | None], Path | None]:
-    """For an option that names a file to write: refused before any work if a file of another kind is there, by its first bytes."""
-
-    def look(path: Path | None) -> Path | None:
-        try:
-            if path is not None:
-                check_replaceable(path, what, lambda there: fits(_start(there)))
-        except (ValueError, OSError) as error:
-            raise typer.BadParameter(visible(error)) from None
-        return path
-
-    return look
-
-
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(9)
-
-
-IS_TABLE = replacing("table (Parquet)", lambda start: start[:4] == b"PAR1")
-Out = Annotated[Path, typer.Option(help="Table to write.", callback=IS_TABLE)]
-Records = Annotated[Path, typer.Option(help="Table of records to write.", callback=IS_TABLE)]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default one per GPU or core.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse data with any problem, instead of leaving rows out.")]
 Setting = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="NAME=VALUE, value in YAML; may repeat.")]
@@ -83,3 +59,25 @@ def settings(texts: list[str] | None) -> dict[str, Any]:
         except ValueError as error:
             raise ValueError(f"'{text}': the value is not YAML ({error}); lists look like [1, 2]") from None
     return values
+
+
+def replacing(what: str, fits: Callable[[bytes], bool]) -> Callable[[Path | None], Path | None]:
+    """For an option that names a file to write: refused before any work if a file of another kind is there, by its first bytes."""
+
+    def look(path: Path | None) -> Path | None:
+        with plain_errors():
+            if path is not None:
+                check_replaceable(path, what, lambda there: fits(_start(there)))
+        return path
+
+    return look
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(9)
+
+
+IS_TABLE = replacing("table (Parquet)", lambda start: start[:4] == b"PAR1")
+Out = Annotated[Path, typer.Option(help="Table to write.", callback=IS_TABLE)]
+Records = Annotated[Path, typer.Option(help="Table of records to write.", callback=IS_TABLE)]

@@ -28,13 +28,13 @@ import numpy as np
 
 from cxrlib import PROTOCOL_VERSION
 from cxrlib.data.decode import ImageError, squared
-from cxrlib.files import atomic_write, locked
+from cxrlib.files import atomic_write, file_state, locked
 from cxrlib.processes import run_tasks, usable_cores
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DECODER_VERSION = 3  # to be raised with every change of what cxrlib.data.decode makes of a file
+DECODER_VERSION = 4  # to be raised with every change of what cxrlib.data.decode makes of a file
 CHUNK = 16  # images per task; a worker holds one decoded image and this many resized ones
 SAVE_EVERY = 2.0  # seconds between saves of the done list: what a kill or a power cut can cost
 
@@ -141,17 +141,12 @@ def _sums(path: Path, rows: int) -> tuple[np.ndarray, bytes]:
 def _open_sound(path: Path, shape: tuple[int, int, int], tell: bool = False) -> np.memmap | None:
     """The finished cache; None if there is none or it is damaged, which ``tell`` says on stderr."""
     images = _open(path, shape)
-    if images is not None and not _verified(path, *_state(path), shape):
+    if images is not None and not _verified(path, *file_state(path), shape):
         _verified.cache_clear()  # what is built in its place may get the same size and time
         images = None
     if images is None and tell and path.exists():
         print(f"{path} is damaged or was cut short; it is built again", file=sys.stderr, flush=True)
     return images
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    about = path.stat()
-    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=64)

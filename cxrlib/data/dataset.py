@@ -19,6 +19,7 @@ from cxrlib.data.folder import SPLITS, read_index
 from cxrlib.data.masks import mask_paths, squared_masks
 from cxrlib.data.provenance import contents, fingerprint_of
 from cxrlib.data.report import left_out_sentence
+from cxrlib.files import tree_state
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,8 @@ class Dataset:
         return squared_masks(mask_paths(folder, files), [self.folder / file for file in files], size)
 
 
-@functools.lru_cache(maxsize=4)
 def read_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool, splits: tuple[str, ...] = SPLITS) -> Dataset:
-    """Read, check and fingerprint a folder in the COVIDx layout; read once a process.
+    """Read, check and fingerprint a folder in the COVIDx layout; read once a process for as long as no file of it changes.
 
     Rows with a problem are left out, which one line on stderr says.
 
@@ -73,6 +73,12 @@ def read_dataset(folder: Path, labels: Path | None, cache: Path, strict: bool, s
         DataError: see :func:`cxrlib.data.folder.read_index`; and if an image is another than a checksum file of the folder
             says (:mod:`cxrlib.data.checksums`).
     """
+    around = [path for place in {folder, labels or folder} if place.is_dir() for path in sorted(place.iterdir()) if path.is_file()]
+    return _read(folder, labels, cache, strict, splits, tree_state([*around, *(folder / split for split in splits)]))
+
+
+@functools.lru_cache(maxsize=4)
+def _read(folder: Path, labels: Path | None, cache: Path, strict: bool, splits: tuple[str, ...], _state: str) -> Dataset:
     index = read_index(folder, labels, strict=strict, splits=splits)
     left_out = index.attrs.get("left_out", {})
     if left_out and multiprocessing.parent_process() is None and os.environ.get("RANK", "0") == "0":

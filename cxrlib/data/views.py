@@ -19,6 +19,7 @@ from cxrlib.data import splits
 from cxrlib.data.grey import ImageError
 from cxrlib.data.labels import LABELS
 from cxrlib.data.masks import mask_paths, squared_masks
+from cxrlib.files import tree_state
 
 GREY = 128
 """What is written over the hidden part of every image, 0 to 255."""
@@ -51,12 +52,12 @@ def data_fingerprint(config: RunConfig, fingerprint: str, index: pd.DataFrame) -
     """
     if config.region not in MASKED:
         return fingerprint
-    files = tuple((index["split"] + "/" + index["file"]).tolist())
-    return hashlib.sha256(f"{fingerprint} {_masks_digest(mask_folder(config.data, config.masks), files)}".encode()).hexdigest()
+    files, folder = tuple((index["split"] + "/" + index["file"]).tolist()), mask_folder(config.data, config.masks)
+    return hashlib.sha256(f"{fingerprint} {_masks_digest(folder, files, tree_state([folder]))}".encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=4)
-def _masks_digest(folder: Path, files: tuple[str, ...]) -> str:
+def _masks_digest(folder: Path, files: tuple[str, ...], _state: str) -> str:
     digest = hashlib.sha256()
     for path in _masks(folder, files):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -74,7 +75,7 @@ def _masks(folder: Path, files: tuple[str, ...]) -> list[Path]:
 
 
 @functools.lru_cache(maxsize=4)
-def _lung_masks(folder: Path, images: Path, files: tuple[str, ...], size: int) -> np.ndarray:
+def _lung_masks(folder: Path, images: Path, files: tuple[str, ...], size: int, _state: str) -> np.ndarray:
     """Masks at one size, bool (N, size, size), squeezed to squares as the images are.
 
     Raises:
@@ -110,7 +111,8 @@ def hidden(images: np.ndarray, config: RunConfig, split: str, files: pd.Series) 
         return images
     size = images.shape[1]
     if config.region in MASKED:
-        seen = _lung_masks(mask_folder(config.data, config.masks), config.data, tuple(f"{split}/{file}" for file in files), size)
+        folder = mask_folder(config.data, config.masks)
+        seen = _lung_masks(folder, config.data, tuple(f"{split}/{file}" for file in files), size, tree_state([folder]))
     else:
         seen = central_square(size, config.centre_share)
     if config.region in ("frame", "outside_lungs"):

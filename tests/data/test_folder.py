@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from cxrlib import data
 from cxrlib.data import splits
+from cxrlib.data.dataset import read_dataset
 from cxrlib.data.folder import check
 from cxrlib.study.pages.counts import compare_with_paper
 
@@ -403,3 +405,21 @@ def test_a_checksum_file_that_names_nothing_here_is_mentioned(tmp_path):
     (folder / "SHA256SUMS").write_text(f"{'0' * 64}  other/a.png\n{'1' * 64}  other/b.png\n")
     report = check(folder)
     assert not report.problems and any("SHA256SUMS checks nothing: none of its 2 name(s), such as 'other/a.png'" in remark for remark in report.remarks)
+
+
+def test_a_corrected_folder_is_read_again_by_the_same_process(tmp_path, monkeypatch):
+    """In an open notebook one corrects a label file, replaces an image, or goes into another folder, and runs the cell again."""
+    write_folder(tmp_path / "a" / "set", train=4, test=4)
+    write_folder(tmp_path / "b" / "set", train=5, test=4, seed=1)
+    monkeypatch.chdir(tmp_path / "a")
+    read = partial(read_dataset, Path("set"), None, tmp_path / "cache", False)
+    first = read()
+    assert read() is first, "nothing changed, and nothing is read"
+    labels, image = Path("set/train.txt"), Path("set/train/train-negative-0.png")
+    labels.write_text(labels.read_text().replace("trainnegative0 ", "other "))
+    relabelled = read()
+    assert "other" in set(relabelled.index["patient_id"]) and relabelled.fingerprint != first.fingerprint
+    image.write_bytes(Path("set/train/train-negative-1.png").read_bytes())
+    assert read().fingerprint != relabelled.fingerprint
+    monkeypatch.chdir(tmp_path / "b")
+    assert len(read().index) == 2 * (5 + 4)

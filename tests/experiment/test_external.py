@@ -52,7 +52,6 @@ def test_a_folder_with_a_test_split_alone_is_enough(folder, tmp_path):
 def test_a_training_split_is_not_looked_at(folder, tmp_path):
     alone = external.open_external(folder, cache=tmp_path / "cache").fingerprint
     (folder / "train.txt").write_text("this is no row\n")
-    experiment.read_dataset.cache_clear()
     assert external.open_external(folder, cache=tmp_path / "cache").fingerprint == alone
 
 
@@ -164,7 +163,6 @@ def test_changed_labels_are_another_external_set(run, one_run, folder):
     before = external.open_external(folder, cache=cache)
     external.scores(run, store, before, cache)
     (folder / "test.txt").write_text((folder / "test.txt").read_text().replace(" made", " elsewhere"))
-    experiment.read_dataset.cache_clear()
     after = external.open_external(folder, cache=cache)
     assert external.scores_file(run, store, after) != external.scores_file(run, store, before)
     assert set(external.scores(run, store, after, cache)["source"]) == {"elsewhere"}
