@@ -140,12 +140,24 @@ class PapersCell:
         return f"In float32, {len(first)} {'run calls' if len(first) == 1 else 'runs call'} {changed} of {images} test images otherwise than in bfloat16."
 
     def answer(self) -> str:
-        """What mixup and pretraining change in test accuracy, each over all that is recorded, in one sentence."""
+        """What pretraining and mixup change in test accuracy and AUC, each over all that is recorded, in one sentence."""
         said = []
-        for name, better, worse in (("mixup", {"mixup": "beta"}, {"mixup": "off"}), ("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"})):
+        for name, better, worse in (("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"}), ("mixup", {"mixup": "beta"}, {"mixup": "off"})):
             first, second = pairs.partners(self.records, better, worse)
-            said.append(f"{name} {pairs.points(pairs.compare(first, second, self.real.threshold).estimate()) if first else NOT_RECORDED}")
-        return f"in test accuracy {', '.join(said)} (plain 95 % intervals)."
+            if first:
+                accuracy = pairs.compare(first, second, self.real.threshold).estimate()
+                said.append(f"{name} changes test accuracy by {pairs.points(accuracy)} and the AUC by {pairs.points(pairs.auc_difference(first, second))}")
+            else:
+                said.append(f"what {name} changes is {NOT_RECORDED}")
+        return f"{'; '.join(said)} (plain 95 % intervals)."
+
+    def calls(self) -> str:
+        """How often each start calls an image rightly at the threshold, by class, in one sentence: AUC does not see where a threshold falls."""
+        said = []
+        for (init,), members in pairs.grouped(self.records, ("init",)).items():
+            found, kept = (pairs.correctness(members, self.real.threshold, positive)[0].mean() for positive in (True, False))
+            said.append(f"from {named(init)} {percentage(found):.1f} % of the positive images and {percentage(1 - kept):.1f} % of the negative ones")
+        return f"At {percentage(self.real.threshold):g} % the networks call positive: {'; '.join(said)}. Accuracy hangs on where that threshold falls, the AUC does not." if said else ""
 
     def title(self) -> str:
         return self.shown.title("BiT-R50x1 in one cell of the paper's grid")

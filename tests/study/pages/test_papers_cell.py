@@ -77,7 +77,9 @@ def test_tables_say_what_the_runs_show():
     assert "+0.0 points (" in rows["mixup against none, from many photographs, BiT-R50x1"]
     assert "+15.0 points (" in rows["photographs against random weights, without mixup"] and "+5.0 points (" in rows["photographs against random weights, with mixup"]
     assert "+0.0 points (" in rows["bfloat16 against float32, from random weights, without mixup"]
-    assert made.answer() == "in test accuracy mixup +5.0 points (+3.0 to +7.0), pretraining on photographs +10.0 points (+6.5 to +13.5) (plain 95 % intervals)."
+    assert made.answer().startswith("pretraining on photographs changes test accuracy by +10.0 points (+6.5 to +13.5) and the AUC by +")
+    assert "; mixup changes test accuracy by +5.0 points (+3.0 to +7.0) and the AUC by +" in made.answer()
+    assert "from random weights 84.7 % of the positive images and 15.7 % of the negative ones; from many photographs, BiT-R50x1 94.7 %" in made.calls()
     assert "calls" not in made.rounded() and "3 runs call 0 of 600 test images otherwise" in made.rounded()
     assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "The quickest run took 20 minutes" in made.method()
     assert made.finding() == (
@@ -96,7 +98,7 @@ def test_what_is_not_recorded_yet_is_said():
     assert nothing.cells.empty and NOT_RECORDED in nothing.answer() and nothing.finding() == "Nothing is recorded of this cell yet."
     part = cell(lambda config: config.init == "random" and config.seed == 0)
     assert part.differences().count("| 1 |") == 2 and "photographs against random weights" not in part.differences()
-    assert f"pretraining on photographs {NOT_RECORDED}" in part.answer() and "2 of 12 runs" in part.method()
+    assert f"what pretraining on photographs changes is {NOT_RECORDED}" in part.answer() and "2 of 12 runs" in part.method()
 
 
 def test_the_pretraining_is_told_from_its_record(tmp_path):
