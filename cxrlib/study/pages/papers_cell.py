@@ -156,7 +156,7 @@ class PapersCell:
         said = []
         for (init,), members in pairs.grouped(self.records, ("init",)).items():
             found, kept = (pairs.correctness(members, self.real.threshold, positive)[0].mean() for positive in (True, False))
-            said.append(f"from {named(init)} {percentage(found):.1f} % of the positive images and {percentage(1 - kept):.1f} % of the negative ones")
+            said.append(f"from {named(init).partition(', ')[0]} {percentage(found):.1f} % of the positive images and {percentage(1 - kept):.1f} % of the negative ones")
         return f"At {percentage(self.real.threshold):g} % the networks call positive: {'; '.join(said)}. Accuracy hangs on where that threshold falls, the AUC does not." if said else ""
 
     def title(self) -> str:
