@@ -65,7 +65,7 @@ def check_replaceable(path: Path, what: str, fits: Callable[[Path], bool]) -> No
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name a file in it")
-    if path.exists() and not fits(path):
+    if path.exists() and not (path.is_file() and fits(path)):
         raise ValueError(f"{path} is there and is no {what}, so it is not written over; choose another name")
 
 
@@ -158,6 +158,21 @@ def unseal(content: bytes, name: str) -> str:
     return text
 
 
+def _files_below(path: str) -> list[str]:
+    """A file, or all files below a folder, also in folders that are links, each folder once."""
+    if not os.path.isdir(path):
+        return [path]
+    seen, found = set(), []
+    for root, folders, names in os.walk(path, followlinks=True):
+        whole = os.path.realpath(root)
+        if whole in seen:
+            folders.clear()
+            continue
+        seen.add(whole)
+        found += [os.path.join(root, name) for name in names]
+    return sorted(found)
+
+
 def safetensors_bytes(tensors: dict, metadata: dict[str, str]) -> bytes:
     """A safetensors file that depends on nothing but what it holds.
 
@@ -193,9 +208,7 @@ def tree_state(paths: Iterable[Path]) -> str:
     """Digest of :func:`file_state` of files, and of all files below folders; of what is not there, that it is not."""
     digest = hashlib.sha256()
     for path in paths:
-        whole = os.path.realpath(path)
-        below = sorted(os.path.join(root, name) for root, _, names in os.walk(whole) for name in names) if os.path.isdir(whole) else [whole]
-        for file in below:
+        for file in _files_below(os.path.realpath(path)):
             digest.update(f"{file} {file_state(file) if os.path.exists(file) else None}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

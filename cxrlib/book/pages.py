@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 
-NEGATIVE = re.compile(r"(?<![^\s(])-(?=\d+\.\d+(?!\w|\.\w))")
+NEGATIVE = re.compile(r"(?<![^\s(\[“\"≤≥<>=])-(?=\d+(?:,\d{3})*\.\d+(?!\w|\.\w))")
 PAPER_VALUE = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)(?:\[(?P<key>[^\[\]{}]+)\])?(?:\[(?P<count>\d+)\])?(?P<fields>(?:\.[a-z][a-z_]*)*)(?::(?P<format>,|\.\df))?")
 
 
@@ -134,8 +134,10 @@ class MinusSigns(SphinxPostTransform):
 
     def run(self, **_options: Any) -> None:
         for node in list(self.document.findall(nodes.Text)):
-            shown = NEGATIVE.sub("\N{MINUS SIGN}", node)
-            if shown != node and not isinstance(node.parent, nodes.literal | nodes.FixedTextElement | nodes.raw | nodes.math):
+            shown, around = NEGATIVE.sub("\N{MINUS SIGN}", node), node.parent
+            while shown != node and around is not None and not isinstance(around, nodes.literal | nodes.FixedTextElement | nodes.raw | nodes.math):
+                around = around.parent
+            if shown != node and around is None:
                 node.parent.replace(node, nodes.Text(shown))
 
 

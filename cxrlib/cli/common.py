@@ -62,12 +62,12 @@ def settings(texts: list[str] | None) -> dict[str, Any]:
 
 
 def replacing(what: str, fits: Callable[[bytes], bool]) -> Callable[[Path | None], Path | None]:
-    """For an option that names a file to write: refused before any work if a file of another kind is there, by its first bytes."""
+    """For an option that names a file to write: refused before any work if a file of another kind is there, by its first nine bytes."""
 
     def look(path: Path | None) -> Path | None:
         with plain_errors():
             if path is not None:
-                check_replaceable(path, what, lambda there: fits(_start(there)))
+                check_replaceable(path, what, lambda there: not (start := _start(there)) or fits(start))
         return path
 
     return look

@@ -9,7 +9,7 @@ import typer
 
 from cxrlib.cli.common import plain_errors, replacing
 
-JSON = replacing("JSON file", lambda start: start[:1] in (b"{", b"["))
+JSON = replacing("JSON file of checks", lambda start: start == b'[\n {\n  "s')
 
 
 def verify(

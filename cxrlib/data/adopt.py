@@ -24,7 +24,9 @@ from cxrlib.data.report import left_out_sentence
 from cxrlib.parameter_files import expanded
 
 EACH_IMAGE = "each-image"
-_DENIED = re.compile(r"\b(neg|negatives?|no|not|non|none|non ?covid\w*|without|free|exclud\w*|rule[ds]? out|absent|healthy|normal|suspect\w*|recovered|former|post|ex|vs|or)\b")
+_DISEASE = re.compile(r"co ?vid(?:[\W_]*19)?|sars[\W_]*co ?v[\W_]*2|(?:2019[\W_]*)?n[\W_]*co ?v(?![a-z])|(?:novel[\W_]*)?corona[\W_]*virus")
+_BESIDE = frozenset("covid positive pos confirmed pneumonia viral virus infection infected infections disease ards x ray xray xrays cxr ct chest image images patient patients case cases class and with".split())
+"""Words that a class of COVID-19 may have; with any other beside the disease one is asked which classes are positive."""
 _DROPPED = ("", "nan", "todo", "unknown", "none")
 
 
@@ -46,8 +48,8 @@ def adopt(
         patient: a column of the table; or 'each-image', if each image is of another patient; or a regular expression with
             one group that finds the patient in file names, such as '(P[0-9]+)'. Label files say it themselves.
         table: which table, if there are several.
-        positive: classes that become positive; by default those whose name holds 'covid' and no word that denies it; a name
-            that begins with 'non' is negative, and any other that says no is asked for.
+        positive: classes that become positive; by default those whose name is COVID-19 and nothing that may deny or limit it.
+            Classes without it in their name, and 'Non-COVID', are negative; any other name is asked for.
         drop: classes to leave out.
         test_share: share of the patients of each class that are drawn for test where the collection has no splits.
         seed: of that draw.
@@ -113,12 +115,13 @@ def _classified(found: list[Picture], positive: set[str], drop: set[str]) -> tup
 
 
 def _is_covid(kind: str) -> bool:
-    """Whether a class is COVID-19 by its name. DataError if the name holds the disease and denies it somewhere but at its beginning."""
-    letters = re.sub(r"[^a-z0-9]", "", kind.casefold())
-    if not ("covid" in letters or "sarscov2" in letters) or letters.startswith(("non", "no", "not")):
+    """Whether a class is COVID-19 by its name. DataError if the name holds the disease and something that may deny or limit it."""
+    name, count = _DISEASE.subn(" covid ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).casefold())
+    if not count or re.match(r"[\W_]*(non|not|no)[\W_]+covid\b", name):
         return False
-    if _DENIED.search(re.sub(r"[\W_]+", " ", re.sub(r"([a-z])([A-Z])", r"\1 \2", kind)).casefold()):
-        raise DataError(f"class '{kind}' could be COVID-19 or its absence; name the positive classes with --positive")
+    unclear = [word for word in re.findall(r"[^\W_]+|[?!=<>]|\(\s*-\s*\)|-\s*$", name) if word not in _BESIDE]
+    if unclear:
+        raise DataError(f"class '{kind}' could be COVID-19 or something else ('{unclear[0]}'); name the positive classes with --positive")
     return True
 
 

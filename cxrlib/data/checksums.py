@@ -7,7 +7,9 @@ folder has a file as ``sha256sum`` writes it (``SHA256SUMS``, ``sha256sums.txt``
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -31,9 +33,8 @@ class Listed(NamedTuple):
 def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
     """The digests that the checksum files of a data folder name, by ``SPLIT/FILE``; and lines of these files that say nothing.
 
-    Names are relative to the checksum file, which lies in the folder or in that of a split, or end like the place of a file
-    here: so do names that were written one folder up, absolute ones, and those with backslashes. Blank lines and those that begin
-    with '#' are passed over.
+    Names are relative to the checksum file, which lies in the folder or in that of a split; or to a folder above, or absolute,
+    or with backslashes (:func:`_places`). Blank lines and those that begin with '#' are passed over.
 
     Raises:
         LabelError: if such a file cannot be read.
@@ -43,6 +44,7 @@ def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
     for file in sorted(path for place in (folder, folder / "train", folder / "test") if place.is_dir() for path in place.iterdir()):
         if not _NAME.fullmatch(file.name) or not file.is_file():
             continue
+        read: list[tuple[str, Listed, int]] = []
         for line, text in enumerate(read_text(file).split("\n"), start=1):
             text = text.strip()
             if not text or text.startswith("#"):
@@ -51,20 +53,35 @@ def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
             if match is None:
                 problems.append(Problem(str(file), line, "unreadable checksum", f"'{text[:80]}' is not '64 hexadecimal digits, name'; write the file anew with sha256sum"))
                 continue
-            name = _place(folder, file.parent, match["name"] or match["bsd"])
-            said = Listed((match["digest"] or match["tagged"]).lower(), f"{file.name}:{line}")
+            read.append((match["name"] or match["bsd"], Listed((match["digest"] or match["tagged"]).lower(), f"{file.relative_to(folder)}:{line}"), line))
+        for name, (_, said, line) in zip(_places(folder, file.parent, [name for name, *_ in read]), read, strict=True):
             other = found.setdefault(name, said)
             if other.sha256 != said.sha256:
                 problems.append(Problem(str(file), line, "unreadable checksum", f"'{name}' has another checksum in {other.place}; delete the wrong one"))
     return found, problems
 
 
-def _place(folder: Path, beside: Path, written: str) -> str:
-    """The file of ``folder`` that a name means, relative to it; if there is none, the name relative to the checksum file's folder."""
-    parts = PurePosixPath(written.replace("\\", "/").lstrip("/")).parts
-    near = PurePosixPath(beside.relative_to(folder).as_posix(), *parts)
-    tails = (PurePosixPath(*parts[start:]) for start in range(1, len(parts)) if ".." not in parts[start:])
-    return str(next((name for name in (near, *tails) if (folder / name).is_file()), near))
+def _places(folder: Path, beside: Path, written: list[str]) -> list[str]:
+    """The files of ``folder`` that the names of a checksum file mean, relative to it.
+
+    Names are relative to the checksum file. If none of them is a file here, they were written in another folder, and the
+    beginning that all have in common goes, if files of the splits are then found.
+    """
+    near = [os.path.relpath(beside.joinpath(*_parts(name)), folder) for name in written]
+    if any(os.path.isfile(folder / name) for name in near):
+        return near
+    begun: Counter[tuple[str, ...]] = Counter()
+    for parts in map(_parts, written):
+        begun.update(parts[:end] for end in range(1, len(parts)) if os.path.isfile(folder.joinpath(*parts[end:])))
+    for beginning, _ in begun.most_common(1):
+        if not {"train", "test", "masks"} & set(beginning):
+            tails = [parts[len(beginning) :] if parts[: len(beginning)] == beginning else () for parts in map(_parts, written)]
+            return ["/".join(tail) if tail else name for tail, name in zip(tails, near, strict=True)]
+    return near
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return PurePosixPath(name.replace("\\", "/").lstrip("/")).parts
 
 
 def idle(folder: Path, sums: Mapping[str, Listed]) -> list[str]:
@@ -74,7 +91,7 @@ def idle(folder: Path, sums: Mapping[str, Listed]) -> list[str]:
         by_file.setdefault(said.place.rpartition(":")[0], []).append(name)
     return [
         f"{file} checks nothing: none of its {len(names)} name(s), such as '{shortened(names[0])}', is a file in {folder}; write it anew with sha256sum, in that folder"
-        for file, names in by_file.items() if not any((folder / name).is_file() for name in names)
+        for file, names in by_file.items() if not any(os.path.isfile(folder / name) for name in names)
     ]  # fmt: skip
 
 

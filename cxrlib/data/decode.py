@@ -21,6 +21,8 @@ from cxrlib.data.opening import is_dicom, open_file, with_image
 
 ORIENTATION = 0x0112
 """The tag of the EXIF orientation."""
+DAMAGED_EXIF = (SyntaxError, ValueError, KeyError, TypeError, OSError)
+"""What Pillow raises for it."""
 
 
 def decode_image(path: Path | str) -> np.ndarray:
@@ -77,7 +79,7 @@ def _grey(path: Path | str) -> Image.Image:
 
 def _decoded(path: Path, file: BinaryIO, image: Image.Image) -> Image.Image:
     """A freshly opened image as mode 'L', turned as its EXIF says."""
-    orientation = image.getexif().get(ORIENTATION, 1)  # of TIFF the tag is gone once Pillow has loaded and turned the pixels
+    orientation = _orientation(image)  # of TIFF the tag is gone once Pillow has loaded and turned the pixels
     image.load()
     grey = _whole_depth(path, file, image)
     if grey is None:
@@ -102,11 +104,18 @@ def _turned(grey: Image.Image, orientation: int) -> Image.Image:
     return grey
 
 
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except DAMAGED_EXIF:
+        return 1
+
+
 def _turn(image: Image.Image) -> None:
     """Apply the EXIF orientation in place."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
-    except (SyntaxError, ValueError, KeyError, TypeError, OSError):
+    except DAMAGED_EXIF:
         pass  # damaged EXIF does not say how to turn the picture, and the pixels are sound
 
 
@@ -131,7 +140,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
             return decode_image(path).shape[::-1]
 
         def size(_path: Path, _file: BinaryIO, image: Image.Image) -> tuple[int, int]:
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) and image.format != "TIFF"  # whose size is that after turning
+            turned = _orientation(image) in (5, 6, 7, 8) and image.format != "TIFF"  # whose size is that after turning
             return image.size[::-1] if turned else image.size
 
         try:

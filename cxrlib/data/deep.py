@@ -119,8 +119,8 @@ def _tiff_page(path: Path, file: BinaryIO) -> tuple[np.ndarray, bool, int]:
             values = np.moveaxis(values, 0, -1)
         if values.ndim not in (2, 3) or values.shape[:2] != (page.imagelength, page.imagewidth):
             raise ValueError(f"values of shape {values.shape}")
-        orientation = page.tags.get("Orientation")
-        return values, page.photometric == 0, int(orientation.value) if orientation is not None else 1
+        orientation = getattr(page.tags.get("Orientation"), "value", 1)
+        return values, page.photometric == 0, orientation if orientation in range(1, 9) else 1
 
 
 def _ppm(file: BinaryIO, size: tuple[int, int]) -> np.ndarray:

@@ -31,7 +31,7 @@ def decode_dicom(path: Path) -> np.ndarray:
     dataset = read_dataset(path)
     header = read_header(path, dataset)
     values = _pixels(path, dataset)
-    if values.ndim == 3 and header.samples == 1:
+    if values.ndim > 3 or (values.ndim == 3 and header.samples == 1):
         raise ImageError(f"{path}: it holds {len(values)} frames, a chest X-ray is one; save the frame as a file of its own")
     if values.ndim == 3:
         return _colour(values)

@@ -87,7 +87,8 @@ def auc_over_seeds(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | N
     """Mean AUC over runs of scores (runs, images), NaN where a run did not see an image; NaN unless both classes occur."""
     labels = np.asarray(labels)
     index, _ = patient_index(patients, len(labels))
-    ill, well = (len(np.unique(index[labels == label])) for label in (1, 0))
+    seen = np.isfinite(np.asarray(scores, dtype=float)).any(axis=0)
+    ill, well = (len(np.unique(index[seen & (labels == label)])) for label in (1, 0))
     return area_estimate(two_way.analyse(two_way.area(scores, labels, patients), bounded=True), ill, well, confidence)
 
 
@@ -110,7 +111,8 @@ def auc_difference(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, 
     """Mean AUC of a minus that of b, in [-1, 1], with interval and p_value: the same runs in the same order, the same images."""
     first, second = (two_way.area(scores, labels, patients) for scores in (scores_a, scores_b))
     index, _ = patient_index(patients, len(labels))
-    least = min(len(np.unique(index[np.asarray(labels) == label])) for label in (0, 1))
+    seen = np.isfinite(first - second).any() & np.isfinite(np.asarray(scores_a, dtype=float)).any(axis=0)
+    least = min(len(np.unique(index[seen & (np.asarray(labels) == label)])) for label in (0, 1))
     return two_way.analyse(first - second, behind=least).estimate(confidence)
 
 

@@ -80,7 +80,7 @@ def performance_of(data: Scores, threshold: float = 0.5) -> dict[str, Estimate]:
         if name == "auc":
             row[name] = area_estimate(found, *(patients_behind(data, metric) for metric in ("sensitivity", "specificity")))  # some may be both
         elif found.value in (0, 1) and not found.error > 0:
-            count = patients_behind(data, name)
+            count = patients_behind(data, name, threshold)
             row[name] = wilson(count * round(found.value), count)
         else:
             row[name] = found.estimate()
@@ -114,11 +114,14 @@ def _images_by_patient(patients: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
 
 
-def patients_behind(data: Scores, metric: str) -> int:
-    """Patients behind a metric: those of one class, all of them for the accuracy, and for an AUC those of the smaller class."""
+def patients_behind(data: Scores, metric: str, threshold: float = 0.5) -> int:
+    """Patients behind a metric: those of one class, or called so by a run; all of them for the accuracy; for an AUC those of the smaller class."""
     if metric == "auc":
         return min(patients_behind(data, name) for name in ("sensitivity", "specificity"))
-    of = {"sensitivity": data.labels == 1, "ppv": data.labels == 1, "specificity": data.labels == 0, "npv": data.labels == 0}
+    of = {"sensitivity": data.labels == 1, "specificity": data.labels == 0}
+    if metric in ("ppv", "npv"):
+        called = data.logits > logit_of(threshold)
+        of[metric] = (called if metric == "ppv" else ~called).reshape(-1, len(data.labels)).any(axis=0)
     return len(np.unique(data.patients[of.get(metric, data.labels >= 0)]))
 
 

@@ -143,7 +143,8 @@ def analyse(contributions: ArrayLike, groups: Sequence[Hashable] | None = None, 
     if patients < 2:
         return Measured(float(mean), bounded=bounded)
     if np.ptp(values) <= 1e-12:  # nothing varies but the last digit of a float
-        return Unvaried(float(mean), 0.0, bounded=bounded, patients=patients if behind is None else behind)
+        count = patients if behind is None else behind
+        return Unvaried(float(mean), 0.0, bounded=bounded, patients=count) if count else Measured(float(mean), bounded=bounded)
     of_patients = Square(runs * float(((columns - mean) ** 2).sum()) / (patients - 1), patients - 1)
     if runs < 2:
         return Measured(float(mean), math.sqrt(of_patients.value / patients), patients - 1, bounded)

@@ -94,7 +94,7 @@ def check_size(model: nn.Module, arch: str, size: int, channels: int) -> None:
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, channels, size, size))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError) as error:  # timm has no one way to say so
         raise ValueError(f"arch '{arch}' cannot take images of {size} px ({str(error).splitlines()[0]}); set crop to more, such as 224, or choose another arch") from None
     finally:
         model.train(training)

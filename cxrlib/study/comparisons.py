@@ -14,6 +14,7 @@ import numpy as np
 
 from cxrlib.experiment.record import Record
 from cxrlib.metrics import operating, two_way
+from cxrlib.metrics.auc import FEW
 from cxrlib.metrics.estimate import Estimate
 from cxrlib.metrics.two_way import Measured
 from cxrlib.study import paper
@@ -137,7 +138,7 @@ def measure(records: list[Record], arms: Arms, metric: str, threshold: float) ->
     """A metric of Table 1, ``better`` less ``worse`` or alone, and how many pairs of runs, or runs, there are."""
     if not arms.worse:
         chosen = [record for record in records if all(setting(record)[name] == value for name, value in arms.better.items())]
-        return (two_way.analyse(contributions(chosen, metric, threshold), pretrainings(chosen), True, behind(chosen, metric)) if chosen else None), len(chosen)
+        return (_analysed(contributions(chosen, metric, threshold), chosen, metric, threshold, pretrainings(chosen), bounded=True) if chosen else None), len(chosen)
     longer = arms.worse.get("longer")
     first, second = partners(records, arms.better, {name: value for name, value in arms.worse.items() if name != "longer"})
     if longer is not None:  # twice the middle less both ends: the bend of three schedules
@@ -150,7 +151,15 @@ def measure(records: list[Record], arms: Arms, metric: str, threshold: float) ->
     found = contributions(first, metric, threshold) - contributions(second, metric, threshold)
     if longer is not None:
         found = found + contributions(first, metric, threshold) - contributions(third, metric, threshold)
-    return two_way.analyse(found, pretrainings(first, second), behind=behind(first, metric)), len(first)
+    return _analysed(found, first + second, metric, threshold, pretrainings(first, second), reach=2 if longer is not None else 1), len(first)
+
+
+def _analysed(found: np.ndarray, records: list[Record], metric: str, threshold: float, groups: list, bounded: bool = False, reach: int = 1) -> Measured:
+    """:func:`cxrlib.metrics.two_way.analyse`, but no error where too few patients are behind an AUC; ``reach``: by how much a patient can move the value."""
+    patients = behind(records, metric, threshold)
+    if metric == "auc" and patients < FEW:
+        return Measured(float(found.mean()), bounded=bounded)
+    return two_way.analyse(found, groups, bounded, patients // reach)
 
 
 def _but_schedule(record: Record) -> tuple:
@@ -235,7 +244,7 @@ def against(found: Mapping[str, list[Record]], reference: str, threshold: float 
     for name, (first, second) in arms.items():
         for shown, metric in (("accuracy", "accuracy"), ("AUC", "auc")):
             difference = contributions(first, metric, threshold) - contributions(second, metric, threshold)
-            estimate = two_way.analyse(difference, pretrainings(first, second), behind=behind(first, metric)).estimate(1 - 0.05 / len(arms))
+            estimate = two_way.analyse(difference, pretrainings(first, second), behind=behind(first + second, metric, threshold)).estimate(1 - 0.05 / len(arms))
             p_value = min(1.0, len(arms) * estimate.p_value)
             answers.setdefault(name, {})[shown] = Estimate(estimate, estimate.low, estimate.high, p_value)
     return answers

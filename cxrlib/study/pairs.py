@@ -157,10 +157,10 @@ def area_of(records: list[Record]) -> np.ndarray:
     return two_way.area(_logits(records), table["label"].to_numpy(), table["patient_id"].to_numpy())
 
 
-def behind(records: list[Record], metric: str) -> int:
+def behind(records: list[Record], metric: str, threshold: float = 0.5) -> int:
     """Test patients behind a metric of Table 1, see :func:`cxrlib.metrics.operating.patients_behind`; all runs have the same test images."""
     table = records[0].table()
-    return operating.patients_behind(operating.Scores(np.empty(0), table["label"].to_numpy(), table["patient_id"].to_numpy()), metric)
+    return operating.patients_behind(operating.Scores(_logits(records), table["label"].to_numpy(), table["patient_id"].to_numpy()), metric, threshold)
 
 
 def _logits(records: list[Record]) -> np.ndarray:

@@ -75,7 +75,7 @@ def predictive_values(records: list[Record], prevalences: tuple[float, ...], thr
 
     The logit of the PPV is log(sensitivity / (1 - specificity)) and a constant, that of the NPV log(specificity /
     (1 - sensitivity)) and a constant: the interval is symmetric there. Where sensitivity or specificity is 0 or 1 in every run,
-    and so shows no spread, the interval of the predictive value goes as far as Wilson's intervals of these shares allow.
+    and so shows no spread, it reaches at least as far as Wilson's intervals of both shares together.
     """
     data = scores(records)
     share = {name: contributions(data, name, threshold) for name in ("sensitivity", "specificity")}
@@ -86,19 +86,22 @@ def predictive_values(records: list[Record], prevalences: tuple[float, ...], thr
         for name, value, above, below in (("PPV", values[0], "sensitivity", "specificity"), ("NPV", values[1], "specificity", "sensitivity")):
             logs = share[above] / share[above].mean() + share[below] / (1 - share[below].mean()) if 0 < value < 1 else None
             around = None if logs is None else two_way.analyse(logs)
+            row[name] = Estimate(value)
             if around is not None and not around.error == 0:
                 row[name] = two_way.Measured(value, around.error * value * (1 - value), around.freedom, bounded=True).estimate()
-            else:
-                ends = zip(*(_reaching(float(share[one].mean()), patients_behind(data, one)) for one in ("sensitivity", "specificity")), strict=True)
-                row[name] = Estimate(value, *(ppv_npv_at_prevalence(*end, prevalence)[name == "NPV"] for end in ends))
+            extreme = any(float(values.mean()) in (0, 1) for values in share.values())
+            if extreme and not np.isnan(value):
+                shares = (_reaching(float(share[one].mean()), patients_behind(data, one)) for one in ("sensitivity", "specificity"))
+                ends = [ppv_npv_at_prevalence(*end, prevalence)[name == "NPV"] for end in zip(*shares, strict=True)]
+                row[name] = Estimate(value, np.nanmin([row[name].low, ends[0]]), np.nanmax([row[name].high, ends[1]]))
         rows.append(row)
     return pd.DataFrame(rows, dtype=object)
 
 
 def _reaching(share: float, patients: int) -> tuple[float, float]:
-    """How far a share may reach that is 0 or 1 in every run, by Wilson's interval; any other as it is."""
-    found = wilson(round(share) * patients, patients)
-    return (found.low, found.high) if share in (0, 1) else (share, share)
+    """The ends of Wilson's interval of a share of patients."""
+    found = wilson(round(share * patients), patients)
+    return found.low, found.high
 
 
 def at_specificity(by_init: dict[str, list[Record]], specificity: float, resamples: int = 4000, threshold: float = 0.5) -> pd.DataFrame:

@@ -99,7 +99,26 @@ def test_exif_orientation_of_16_bits(tmp_path):
     np.testing.assert_array_equal(decode_image(path), RAMP.T[:, ::-1])
 
 
-@pytest.mark.parametrize("kind", ["8 bits", "16 bits", "64-bit float", "deep colour", "dark deep colour", "planar deep colour", "inverted 16 bits, big endian"])
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"II*\0" + b"\xff" * 40, b"MM\0*\0\0\0\x08\0\x01\x01\x12"])
+def test_damaged_exif_refuses_no_picture(tmp_path, suffix, exif):
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(RAMP), exif=exif)
+    assert decode_image(path).shape == RAMP.shape and image_size(path) == RAMP.shape[::-1]
+
+
+KINDS = ["8 bits", "16 bits", "64-bit float", "deep colour", "dark deep colour", "planar deep colour", "inverted 16 bits, big endian"]
+
+
+def test_a_damaged_orientation_turns_nothing(tmp_path):
+    import tifffile
+
+    for number, (kind, count, value) in enumerate((("H", 2, (6, 6)), ("s", 0, "six"), ("H", 1, 300), ("2I", 1, (6, 1)))):
+        path = tmp_path / f"{number}.tif"
+        tifffile.imwrite(path, RAMP / 255, extratags=[(274, kind, count, value, True)], metadata=None)
+        assert decode_image(path).shape == RAMP.shape
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_orientation_of_every_kind_of_tiff(tmp_path, kind):
     import tifffile
 

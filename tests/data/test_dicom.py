@@ -104,6 +104,7 @@ def test_missing_decoder_says_what_to_install(tmp_path):
 def test_what_is_refused(tmp_path):
     for name, fields, words in [
         ("frames.dcm", {"NumberOfFrames": "2", "PixelData": RAMP.tobytes() * 2}, "2 frames"),
+        ("colours.dcm", {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0, "PixelData": np.repeat(RAMP[..., None], 3, 2).tobytes() * 4}, "4 frames"),
         ("short.dcm", {"PixelData": RAMP.tobytes()[:100]}, "truncated or damaged pixel data"),
         ("bomb.dcm", {"Rows": 60000, "Columns": 60000}, "over the limit"),
         ("none.dcm", {"Rows": 0}, "without an image"),

@@ -423,3 +423,18 @@ def test_a_corrected_folder_is_read_again_by_the_same_process(tmp_path, monkeypa
     assert read().fingerprint != relabelled.fingerprint
     monkeypatch.chdir(tmp_path / "b")
     assert len(read().index) == 2 * (5 + 4)
+
+
+def test_a_checksum_of_a_file_that_is_not_here_is_no_checksum_of_another(tmp_path):
+    """A list made with masks was read as one of the images where the masks are not."""
+    folder = write_folder(tmp_path / "set", train=4, test=4)
+    right = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}" for path in sorted(folder.glob("*/*.png"))]
+    wrong = [f"{number:064x}  ./masks/lungs/{path.relative_to(folder)}" for number, path in enumerate(sorted(folder.glob("*/*.png")))]
+    for lines in (wrong + right, right + wrong, wrong, [line.replace("./", "set/") for line in wrong], [f"{'0' * 64}  {'x' * 300}.png", *right]):
+        (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+        assert not check(folder).problems
+    beside = [line.replace("train/", "../set/train/").replace("test/", "../set/test/") for line in right]
+    (folder / "SHA256SUMS").write_text("\n".join(beside) + "\n")
+    first = folder / right[0].split("  ")[1]
+    first.write_bytes((folder / right[3].split("  ")[1]).read_bytes())
+    assert [problem.kind for problem in check(folder).problems] == ["checksum differs"]

@@ -14,6 +14,7 @@ from cxrlib import phantom
 from cxrlib.evidence import cards, crate, croissant
 from cxrlib.evidence.pages import wheels
 from cxrlib.files import file_digest
+from cxrlib.metrics.estimate import percentage
 from cxrlib.weights.source import WEIGHTS_FOLDER, WeightsError
 
 # Crates
@@ -121,7 +122,7 @@ def test_every_shipped_weight_has_a_card_from_its_record():
     for name, rows in found.items():
         record = json.loads((WEIGHTS_FOLDER / f"{name}.json").read_text())
         assert rows["SHA-256"] == record["sha256"] == file_digest(WEIGHTS_FOLDER / f"{name}.safetensors")
-        assert f"{100 * record['held_out_accuracy']:.1f} %" in rows["How good"] and "diagnosis" in rows["Not for"]
+        assert f"{percentage(record['held_out_accuracy']):.1f} %" in rows["How good"] and "diagnosis" in rows["Not for"]
     assert "non-commercial" in found["photo-s-0"]["Licence"] and found["fractal-s"]["Licence"] == "MIT"
 
 

@@ -42,12 +42,18 @@ def finding_trade_off(values: Values) -> str:
 
 def at_equal_specificity(runs: ByInit, values: Values, resamples: int, threshold: float = 0.5) -> tuple[str, str]:
     """The starts at equal specificity, as a Markdown table, and whether their order comes from the threshold, in a sentence."""
-    if len(runs) < 2 or not set.intersection(*({record.config["seed"] for record in members} for members in runs.values())):
+    if len(runs) < 2:
         return NOT_RECORDED, NOT_RECORDED
-    first, last = list(runs)[0], list(runs)[-1]
-    equal = equal_specificity(values)
-    # At a specificity of 1 the threshold would hang on one image, the negative that looks most positive.
-    lines, said = [], f"at 50 % no negative image of the test set is called positive from {style.named(first)}, so no threshold of equal specificity can be told"
+    shared = set.intersection(*({record.config["seed"] for record in members} for members in runs.values()))
+    paired = {init: [record for record in members if record.config["seed"] in shared] for init, members in runs.items()}
+    if paired != runs:
+        values = {init: thresholds.performance(members, threshold) for init, members in paired.items()} if shared else {}
+    if not shared or np.isnan(equal := equal_specificity(values)):
+        return NOT_RECORDED, NOT_RECORDED
+    runs, first, last = paired, list(runs)[0], list(runs)[-1]
+    # There the threshold would hang on one image, the negative that looks most positive, or least.
+    none = f"at {percentage(threshold):g} % {'no' if equal == 1 else 'every'} negative image of the test set is called positive from {style.named(first)}"
+    lines, said = [], f"{none}, so sensitivities at that specificity cannot be compared"
     for specificity in (equal, STRICT) if 0 < equal < 1 else (STRICT,):
         matched = thresholds.at_specificity(runs, specificity, resamples, threshold)
         for row in matched.itertuples():

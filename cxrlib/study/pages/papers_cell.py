@@ -149,7 +149,12 @@ class PapersCell:
                 said.append(f"{name} changes test accuracy by {pairs.points(accuracy)} and the AUC by {pairs.points(pairs.auc_difference(first, second))}")
             else:
                 said.append(f"what {name} changes is {NOT_RECORDED}")
-        return f"{'; '.join(said)} (plain 95 % intervals)."
+        return f"{'; '.join(said)} (95 % intervals, none adjusted for the others)."
+
+    def by_the_rules(self) -> str:
+        """What the accuracy with mixup says of more upstream data by the rules of the verdicts, in one sentence; empty without runs of both starts."""
+        said = [f"{answer.result}: {answer.word}" for row in self.verdicts() if row.number == 1 for answer in row.parts if answer.interval is not None]
+        return f"By the rules of the verdicts, which ask for the accuracy with mixup and adjust its interval for all comparisons: {said[0]}." if said else ""
 
     def calls(self) -> str:
         """How often each start calls an image rightly at the threshold, by class, in one sentence: AUC does not see where a threshold falls."""
@@ -157,7 +162,7 @@ class PapersCell:
         for (init,), members in pairs.grouped(self.records, ("init",)).items():
             found, kept = (pairs.correctness(members, self.real.threshold, positive)[0].mean() for positive in (True, False))
             said.append(f"from {named(init).partition(', ')[0]} {percentage(found):.1f} % of the positive images and {percentage(1 - kept):.1f} % of the negative ones")
-        return f"At {percentage(self.real.threshold):g} % the networks call positive: {'; '.join(said)}. Accuracy hangs on where that threshold falls, the AUC does not." if said else ""
+        return f"At {percentage(self.real.threshold):g} % the networks, with and without mixup, call positive: {'; '.join(said)}. Accuracy hangs on where that threshold falls, the AUC does not." if said else ""
 
     def title(self) -> str:
         return self.shown.title("BiT-R50x1 in one cell of the paper's grid")
