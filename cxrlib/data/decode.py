@@ -79,8 +79,10 @@ def _grey(path: Path | str) -> Image.Image:
 
 def _decoded(path: Path, file: BinaryIO, image: Image.Image) -> Image.Image:
     """A freshly opened image as mode 'L', turned as its EXIF says."""
-    orientation = _orientation(image)  # of TIFF the tag is gone once Pillow has loaded and turned the pixels
+    # Of TIFF the tag is gone once the pixels are loaded and turned; of PNG asking for it loads them, and hides that they are damaged.
+    before = _orientation(image) if image.format == "TIFF" else None
     image.load()
+    orientation = _orientation(image) if before is None else before
     grey = _whole_depth(path, file, image)
     if grey is None:
         _turn(image)
