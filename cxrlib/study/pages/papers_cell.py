@@ -5,7 +5,7 @@ What such a cell can say of the paper's sentences is decided by the rules of :mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ from cxrlib.weights.source import WEIGHTS_FOLDER
 
 PROFILE, FULL_PRECISION = "bit", "bit-fp32"
 """The profile of the cell, and that of the runs which are made in both precisions."""
+ARMS = {"init": ("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"}), "mixup": ("mixup", {"mixup": "beta"}, {"mixup": "off"})}
+"""What is compared, by axis: its name, the runs with it, and those without."""
 CLAIMS = (1, 4)
 """What runs of one resolution and one schedule can be asked: what pretraining and mixup do."""
 
@@ -137,12 +139,15 @@ class PapersCell:
             return f"The same runs in float32: {NOT_RECORDED}."
         calls = [[record.table()["probability"].to_numpy() > self.real.threshold for record in arm] for arm in (first, second)]
         changed, images = int(np.sum(np.array(calls[0]) != np.array(calls[1]))), sum(map(len, calls[0]))
-        return f"In float32, {len(first)} {'run calls' if len(first) == 1 else 'runs call'} {changed} of {images} test images otherwise than in bfloat16."
+        gap = pairs.compare(first, second, self.real.threshold).estimate()
+        nothing = ", which may be nothing" if gap.low <= 0 <= gap.high else ""
+        calls = f"{len(first)} {'run calls' if len(first) == 1 else 'runs call'} {changed} of {images} test images otherwise than in bfloat16"
+        return f"In float32, {calls}; bfloat16 changes the accuracy by {pairs.points(gap)}{nothing}."
 
-    def answer(self) -> str:
+    def answer(self, axes: Iterable[str] = ("init", "mixup")) -> str:
         """What pretraining and mixup change in test accuracy and AUC, each over all that is recorded, in one sentence."""
         said = []
-        for name, better, worse in (("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"}), ("mixup", {"mixup": "beta"}, {"mixup": "off"})):
+        for name, better, worse in (ARMS[axis] for axis in axes):
             first, second = pairs.partners(self.records, better, worse)
             if first:
                 accuracy = pairs.compare(first, second, self.real.threshold).estimate()
@@ -153,8 +158,8 @@ class PapersCell:
 
     def by_the_rules(self) -> str:
         """What the accuracy with mixup says of more upstream data by the rules of the verdicts, in one sentence; empty without runs of both starts."""
-        said = [f"{answer.result}: {answer.word}" for row in self.verdicts() if row.number == 1 for answer in row.parts if answer.interval is not None]
-        return f"By the rules of the verdicts, which ask for the accuracy with mixup and adjust its interval for all comparisons: {said[0]}." if said else ""
+        said = [f"{answer.result}, {answer.word}" for row in self.verdicts() if row.number == 1 for answer in row.parts if answer.interval is not None]
+        return f"By the verdicts' rules, for the accuracy with mixup and adjusted for all comparisons: {said[0]}." if said else ""
 
     def calls(self) -> str:
         """How often each start calls an image rightly at the threshold, by class, in one sentence: AUC does not see where a threshold falls."""
