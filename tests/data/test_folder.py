@@ -438,3 +438,18 @@ def test_a_checksum_of_a_file_that_is_not_here_is_no_checksum_of_another(tmp_pat
     first = folder / right[0].split("  ")[1]
     first.write_bytes((folder / right[3].split("  ")[1]).read_bytes())
     assert [problem.kind for problem in check(folder).problems] == ["checksum differs"]
+
+
+def test_images_behind_a_link_to_a_folder_are_looked_at_too(tmp_path):
+    folder = write_folder(tmp_path / "set", train=4, test=4)
+    (folder / "pool").mkdir()
+    for path in sorted((folder / "train").iterdir()):
+        path.rename(folder / "pool" / path.name)
+    (folder / "train" / "link").symlink_to(folder / "pool")
+    (folder / "pool" / "again").symlink_to(folder)  # a circle
+    file = folder / "train.txt"
+    file.write_text(file.read_text().replace(" train-", " link/train-"))
+    first = read_dataset(folder, None, tmp_path / "cache", False)
+    assert len(first.index) == 16
+    (folder / "pool" / "train-negative-0.png").write_bytes((folder / "pool" / "train-negative-1.png").read_bytes())
+    assert read_dataset(folder, None, tmp_path / "cache", False).fingerprint != first.fingerprint

@@ -19,6 +19,7 @@ from cxrlib.config import RunConfig
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
 from cxrlib.experiment import record_tables
+from cxrlib.model import network
 from cxrlib.weights.resolve import resolve_initialisation
 from cxrlib.weights.source import Initialisation
 
@@ -156,3 +157,14 @@ def test_a_network_of_one_size_says_which(one_run):
     """C6: a transformer stopped at its first batch with an assertion."""
     with pytest.raises(ValueError, match="arch 'vit_tiny_patch16_224' takes images of 224 px only, and crop is 32; set crop to 224, or choose a convolutional timm model"):
         experiment.run(one_run | {"arch": "vit_tiny_patch16_224"}, progress=False)
+
+
+@pytest.mark.parametrize("arch", ["inception_v3", "visformer_tiny"])
+def test_a_network_that_needs_larger_images_says_so(arch):
+    """Some stop with torch's words about kernels, some with timm's assertions."""
+    with pytest.raises(ValueError, match=f"arch '{arch}' cannot take images of 32 px .*; set crop to more, such as 224, or choose another arch"):
+        network.check_size(network.create_model(arch, "random", 1), arch, 32, 1)
+    ready = network.create_model("resnet18", "random", 1).train()
+    state = torch.get_rng_state()
+    network.check_size(ready, "resnet18", 32, 1)
+    assert ready.training and torch.equal(state, torch.get_rng_state()), "nothing of the run changes"

@@ -192,3 +192,11 @@ def test_patients_with_images_of_both_classes_count_in_both():
     both = operating.Scores(np.array([[-2.0, 1.0, -1.0, 2.0, -1.5, 1.5]]), np.array([0, 1] * 3), np.array(["a", "a", "b", "b", "c", "c"]))
     row = operating.performance_of(both)
     assert row["auc"] == 1 and 0.2 < row["auc"].low < 0.8 and row["auc"].high == 1
+
+
+def test_images_that_no_run_scored_are_no_patients():
+    labels = np.r_[np.ones(30, int), np.zeros(30, int)]
+    scores = np.where(labels, 1.0, 0.0)[None].repeat(2, 0)
+    scores[:, :18] = np.nan
+    assert inference.auc_over_seeds(scores, labels).low == inference.auc_over_seeds(scores[:, 18:], labels[18:]).low
+    assert inference.auc_difference(scores, scores, labels).high == inference.auc_difference(scores[:, 18:], scores[:, 18:], labels[18:]).high

@@ -543,6 +543,27 @@ def test_equal_specificity_is_paired_and_not_asked_at_one():
         thresholds.at_specificity(made, 1.0)
 
 
+def test_predictive_values_reach_as_far_as_the_few_patients_of_a_class_allow():
+    none = [record(0, seed=seed, images=20, logits=np.full(20, -2.0)) for seed in range(2)]
+    one_class = [one.model_copy(update={"predictions": one.predictions | {"label": [0] * 20}}) for one in none]
+    assert np.isnan(thresholds.predictive_values(one_class, (0.1,)).iloc[0].PPV)
+    rare = np.where(np.arange(42) < 2, 2.0, np.where(np.arange(42) < 16, 1.0, -2.0))  # 2 ill people, both found; 14 of 40 well ones called positive
+    labels = (np.arange(42) < 2).astype(int).tolist()
+    made = [record(0, seed=seed, images=42, logits=rare) for seed in range(2)]
+    found = thresholds.predictive_values([one.model_copy(update={"predictions": one.predictions | {"label": labels}}) for one in made], (0.34,)).iloc[0]
+    least = operating.wilson(2, 2).low
+    assert found.NPV == 1 and found.NPV.low < 0.66 * 0.5 / (0.66 * 0.5 + 0.34 * (1 - least)) + 0.1
+    assert found.PPV.low < least * 0.34 / (least * 0.34 + 0.35 * 0.66)
+
+
+def test_few_calls_are_few_patients():
+    """A positive predictive value of one image called positive had Wilson's interval of all 50 ill ones."""
+    labels, patients = np.arange(100) % 2, np.arange(100)
+    logits = np.where(np.arange(100) == 1, 2.0, -2.0)[None].repeat(2, 0)
+    row = operating.performance_of(operating.Scores(logits, labels, patients))
+    assert row["ppv"] == 1 and row["ppv"].low == operating.wilson(1, 1).low < 0.25
+
+
 def test_predictive_values_of_runs_that_say_one_thing_have_an_interval():
     images = 40
     everybody = thresholds.predictive_values([record(0, seed=seed, images=images, logits=np.full(images, 2.0)) for seed in range(2)], (0.1,)).iloc[0]

@@ -152,6 +152,20 @@ def test_the_starts_at_equal_specificity_and_in_a_clinic(runs, values):
     assert operating_points.papers_specificity()["paper_specificity_low"] == pytest.approx(98.115, abs=1e-3)
 
 
+def test_equal_specificity_takes_the_seeds_that_all_starts_have(runs, values):
+    first, *others = runs
+    fewer = {first: runs[first]} | {init: runs[init][:2] for init in others}
+    both = {init: members[:2] for init, members in runs.items()}
+    of_two = {init: thresholds.performance(members) for init, members in both.items()}
+    assert operating_points.at_equal_specificity(fewer, values, 100) == operating_points.at_equal_specificity(both, of_two, 100)
+    apart = {init: runs[init][place : place + 1] for place, init in enumerate(runs)}
+    assert operating_points.at_equal_specificity(apart, values, 100) == (verdicts.NOT_RECORDED,) * 2
+    for logit, words in ((-9.0, "no negative image"), (9.0, "every negative image")):
+        one_word = {init: [one.model_copy(update={"predictions": one.predictions | {"logit": [logit] * len(one.predictions["logit"])}}) for one in members] for init, members in runs.items()}
+        said = operating_points.at_equal_specificity(one_word, {init: thresholds.performance(members) for init, members in one_word.items()}, 50)[1]
+        assert said.startswith(f"at 50 % {words} of the test set is called positive"), said
+
+
 def test_temperatures_are_counted(runs):
     found = operating_points.calibrate(runs, operating_points.cross_fitted, "the other half")
     assert {change.init for change in found.changes} == set(runs)
