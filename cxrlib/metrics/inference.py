@@ -111,7 +111,7 @@ def auc_difference(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, 
     """Mean AUC of a minus that of b, in [-1, 1], with interval and p_value: the same runs in the same order, the same images."""
     first, second = (two_way.area(scores, labels, patients) for scores in (scores_a, scores_b))
     index, _ = patient_index(patients, len(labels))
-    seen = np.isfinite(first - second).any() & np.isfinite(np.asarray(scores_a, dtype=float)).any(axis=0)
+    seen = np.isfinite(np.asarray(scores_a, dtype=float)).any(axis=0)
     least = min(len(np.unique(index[seen & (np.asarray(labels) == label)])) for label in (0, 1))
     return two_way.analyse(first - second, behind=least).estimate(confidence)
 
