@@ -158,8 +158,8 @@ class PapersCell:
 
     def by_the_rules(self) -> str:
         """What the accuracy with mixup says of more upstream data by the rules of the verdicts, in one sentence; empty without runs of both starts."""
-        said = [f"{answer.result}, {answer.word}" for row in self.verdicts() if row.number == 1 for answer in row.parts if answer.interval is not None]
-        return f"By the verdicts' rules, for the accuracy with mixup and adjusted for all comparisons: {said[0]}." if said else ""
+        said = [f"{answer.result}: {answer.word}" for row in self.verdicts() if row.number == 1 for answer in row.parts if answer.interval is not None]
+        return f"By the verdicts' rules, with mixup and adjusted for all comparisons, pretraining changes the accuracy by {said[0]}." if said else ""
 
     def calls(self) -> str:
         """How often each start calls an image rightly at the threshold, by class, in one sentence: AUC does not see where a threshold falls."""

@@ -80,7 +80,7 @@ def test_tables_say_what_the_runs_show():
     assert made.answer().startswith("pretraining on photographs changes test accuracy by +10.0 points (+6.5 to +13.5) and the AUC by +")
     assert "; mixup changes test accuracy by +5.0 points (+3.0 to +7.0) and the AUC by +" in made.answer()
     assert "from random weights 84.7 % of the positive images and 15.7 % of the negative ones; from many photographs 94.7 %" in made.calls()
-    assert made.by_the_rules().startswith("By the verdicts' rules, for the accuracy with mixup") and made.by_the_rules().endswith(", holds.")
+    assert made.by_the_rules().startswith("By the verdicts' rules, with mixup") and made.by_the_rules().endswith(": holds.")
     assert "mixup" not in made.answer(["init"]) and made.answer().startswith(made.answer(["init"]).partition(" (95 %")[0])
     assert "calls" not in made.rounded() and "3 runs call 0 of 600 test images otherwise" in made.rounded()
     assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "The quickest run took 20 minutes" in made.method()
