@@ -158,21 +158,6 @@ def unseal(content: bytes, name: str) -> str:
     return text
 
 
-def _files_below(path: str) -> list[str]:
-    """A file, or all files below a folder, also in folders that are links, each folder once."""
-    if not os.path.isdir(path):
-        return [path]
-    seen, found = set(), []
-    for root, folders, names in os.walk(path, followlinks=True):
-        whole = os.path.realpath(root)
-        if whole in seen:
-            folders.clear()
-            continue
-        seen.add(whole)
-        found += [os.path.join(root, name) for name in names]
-    return sorted(found)
-
-
 def safetensors_bytes(tensors: dict, metadata: dict[str, str]) -> bytes:
     """A safetensors file that depends on nothing but what it holds.
 
@@ -209,8 +194,27 @@ def tree_state(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         for file in _files_below(os.path.realpath(path)):
-            digest.update(f"{file} {file_state(file) if os.path.exists(file) else None}\n".encode("utf-8", "surrogateescape"))
+            try:
+                state = file_state(file)
+            except OSError:
+                state = None
+            digest.update(f"{file} {state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _files_below(path: str) -> list[str]:
+    """A file, or all files below a folder, also in folders that are links, each folder once."""
+    if not os.path.isdir(path):
+        return [path]
+    seen, found = set(), []
+    for root, folders, names in os.walk(path, followlinks=True):
+        whole = os.path.realpath(root)
+        if whole in seen:
+            folders.clear()
+            continue
+        seen.add(whole)
+        found += [os.path.join(root, name) for name in names]
+    return sorted(found)
 
 
 @functools.lru_cache(maxsize=64)

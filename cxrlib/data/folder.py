@@ -127,14 +127,14 @@ def check(
     index = pd.concat(tables, ignore_index=True)
     problems += _patients_in_both(index)
     problems += _image_problems(folder, index, listings, decode_xray if decode else check_image, progress)
-    if decode:
-        problems += _changed(folder, index, files)
+    sums, unreadable = checksums.listed(folder) if decode else ({}, [])
+    problems += unreadable + _changed(folder, index, files, sums)
     bad = {(problem.file, problem.line) for problem in problems}
     sound = [place not in bad for place in zip(index["label_file"], index["line"], strict=True)]
     order = {str(file): number for number, file in enumerate(files.values())}
     problems.sort(key=lambda problem: (order.get(problem.file, len(order)), problem.line))
     clean = index.loc[sound, COLUMNS].reset_index(drop=True)
-    remarks = _remarks(index, clean, listings) + ([*_copies(folder, clean), *checksums.idle(folder, checksums.listed(folder)[0])] if decode else [])
+    remarks = _remarks(index, clean, listings) + ([*_copies(folder, clean), *checksums.idle(folder, sums)] if decode else [])
     return Report(folder, clean, problems, remarks, read)
 
 
@@ -214,14 +214,13 @@ def _image_problems(
     return found
 
 
-def _changed(folder: Path, index: pd.DataFrame, files: Mapping[str, Path]) -> Iterable[Problem]:
-    """Images and label files that are others than a checksum file of the folder says."""
-    sums, problems = checksums.listed(folder)
+def _changed(folder: Path, index: pd.DataFrame, files: Mapping[str, Path], sums: Mapping[str, checksums.Listed]) -> list[Problem]:
+    """Images and label files that are others than the checksum files of the folder say."""
     if not sums:
-        return problems
+        return []
     rows = {f"{row.split}/{row.file}": (row.label_file, row.line) for row in index.itertuples()}
     places = {str(file.relative_to(folder)): (str(file), 0) for file in files.values() if file.parent == folder} | rows
-    return problems + [Problem(*places[name], checksums.KIND, message) for name, message in checksums.differing(sums, folder, list(places))]
+    return [Problem(*places[name], checksums.KIND, message) for name, message in checksums.differing(sums, folder, list(places))]
 
 
 def _missing(row: Any, listings: dict[str, Listing]) -> str:

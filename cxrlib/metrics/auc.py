@@ -17,6 +17,7 @@ from cxrlib.metrics.estimate import (
     check_pair,
     normal_quantile,
     patient_index,
+    patients_by_class,
 )
 
 FEW = 10
@@ -77,7 +78,7 @@ def delong(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95, patie
     below, above = delong_placements(labels, scores)
     auc = float(below.mean())
     each = influence(labels, below, above, group, n_groups)
-    n_positive, n_negative = (len(np.unique(group[labels == label])) for label in (1, 0))
+    n_positive, n_negative = patients_by_class(labels, group)
     variance = float((each**2).sum())
     if not 0 < auc < 1 or variance <= 0 or min(n_positive, n_negative) < FEW:
         return Estimate(auc, *newcombe_auc(auc, n_positive, n_negative, confidence))

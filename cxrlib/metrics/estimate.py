@@ -106,6 +106,17 @@ def patient_index(patients: ArrayLike | None, n: int) -> tuple[np.ndarray, int]:
     return index, names.size
 
 
+def patients_by_class(labels: np.ndarray, index: np.ndarray) -> tuple[int, int]:
+    """How many patients have positive images, and how many negative ones; some may have both.
+
+    Args:
+        labels: of 0 and 1 (N,).
+        index: patient of each image (N,), by id or as :func:`patient_index` numbers them.
+    """
+    ill, well = (len(np.unique(index[labels == label])) for label in (1, 0))
+    return ill, well
+
+
 def _vector(values: ArrayLike, name: str) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 1:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from cxrlib.metrics import two_way
 from cxrlib.metrics.auc import FEW, newcombe_auc
 from cxrlib.metrics.classifier import wilson
-from cxrlib.metrics.estimate import Estimate, patient_index
+from cxrlib.metrics.estimate import Estimate, patient_index, patients_by_class
 
 
 def accuracy_over_seeds(correct: ArrayLike, patients: ArrayLike | None = None, confidence: float = 0.95, seeds: Sequence[Hashable] | None = None) -> Estimate:
@@ -85,11 +85,7 @@ def compare_correct(
 
 def auc_over_seeds(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | None = None, confidence: float = 0.95) -> Estimate:
     """Mean AUC over runs of scores (runs, images), NaN where a run did not see an image; NaN unless both classes occur."""
-    labels = np.asarray(labels)
-    index, _ = patient_index(patients, len(labels))
-    seen = np.isfinite(np.asarray(scores, dtype=float)).any(axis=0)
-    ill, well = (len(np.unique(index[seen & (labels == label)])) for label in (1, 0))
-    return area_estimate(two_way.analyse(two_way.area(scores, labels, patients), bounded=True), ill, well, confidence)
+    return area_estimate(two_way.analyse(two_way.area(scores, labels, patients), bounded=True), *_scored(scores, labels, patients), confidence)
 
 
 def area_estimate(found: two_way.Measured, ill: int, well: int, confidence: float = 0.95) -> Estimate:
@@ -100,20 +96,23 @@ def area_estimate(found: two_way.Measured, ill: int, well: int, confidence: floa
     """
     if not min(ill, well) or np.isnan(found.value):
         return Estimate(found.value)
-    single = newcombe_auc(found.value, ill, well, confidence)
-    if not found.error > 0:
-        return Estimate(found.value, *single)
     plain = found.estimate(confidence)
-    return plain if min(ill, well) >= FEW else Estimate(plain, min(plain.low, single[0]), max(plain.high, single[1]))
+    if found.error > 0 and min(ill, well) >= FEW:
+        return plain
+    low, high = newcombe_auc(found.value, ill, well, confidence)
+    return Estimate(plain, min(plain.low, low), max(plain.high, high)) if found.error > 0 else Estimate(plain, low, high)
 
 
 def auc_difference(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, patients: ArrayLike | None = None, confidence: float = 0.95) -> Estimate:
     """Mean AUC of a minus that of b, in [-1, 1], with interval and p_value: the same runs in the same order, the same images."""
     first, second = (two_way.area(scores, labels, patients) for scores in (scores_a, scores_b))
-    index, _ = patient_index(patients, len(labels))
-    seen = np.isfinite(np.asarray(scores_a, dtype=float)).any(axis=0)
-    least = min(len(np.unique(index[seen & (np.asarray(labels) == label)])) for label in (0, 1))
-    return two_way.analyse(first - second, behind=least).estimate(confidence)
+    return two_way.analyse(first - second, behind=min(_scored(scores_a, labels, patients))).estimate(confidence)
+
+
+def _scored(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | None) -> tuple[int, int]:
+    """Patients with positive and with negative images that some run scored."""
+    seen = np.isfinite(np.asarray(scores, dtype=float)).any(axis=0)
+    return patients_by_class(np.asarray(labels)[seen], patient_index(patients, len(seen))[0][seen])
 
 
 def _of_seeds(contributions: np.ndarray, seeds: Sequence[Hashable] | None) -> np.ndarray:

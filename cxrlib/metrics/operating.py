@@ -18,7 +18,7 @@ from scipy.special import expit
 
 from cxrlib.metrics import two_way
 from cxrlib.metrics.classifier import calibration, fit_temperature, wilson
-from cxrlib.metrics.estimate import Estimate, percentage
+from cxrlib.metrics.estimate import Estimate, patients_by_class, percentage
 from cxrlib.metrics.inference import area_estimate, share_over_seeds
 
 METRICS = ("accuracy", "sensitivity", "ppv", "specificity", "npv", "auc")
@@ -78,7 +78,7 @@ def performance_of(data: Scores, threshold: float = 0.5) -> dict[str, Estimate]:
     for name in METRICS:
         found = two_way.analyse(contributions(data, name, threshold), bounded=True)
         if name == "auc":
-            row[name] = area_estimate(found, *(patients_behind(data, metric) for metric in ("sensitivity", "specificity")))  # some may be both
+            row[name] = area_estimate(found, *patients_by_class(data.labels, data.patients))
         elif found.value in (0, 1) and not found.error > 0:
             count = patients_behind(data, name, threshold)
             row[name] = wilson(count * round(found.value), count)
@@ -117,7 +117,7 @@ def _images_by_patient(patients: np.ndarray) -> list[np.ndarray]:
 def patients_behind(data: Scores, metric: str, threshold: float = 0.5) -> int:
     """Patients behind a metric: those of one class, or called so by a run; all of them for the accuracy; for an AUC those of the smaller class."""
     if metric == "auc":
-        return min(patients_behind(data, name) for name in ("sensitivity", "specificity"))
+        return min(patients_by_class(data.labels, data.patients))
     of = {"sensitivity": data.labels == 1, "specificity": data.labels == 0}
     if metric in ("ppv", "npv"):
         called = data.logits > logit_of(threshold)

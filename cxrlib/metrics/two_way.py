@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cxrlib.metrics.auc import delong_placements, influence
-from cxrlib.metrics.estimate import Estimate, check_confidence, patient_index
+from cxrlib.metrics.estimate import Estimate, check_confidence, patient_index, patients_by_class
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def area(scores: ArrayLike, labels: ArrayLike, patients: ArrayLike | None = None
             share = math.sqrt(n_patients * max(n_patients - 1, 1))  # the factors of both classes are in, so that of all patients is not
             found[run] = below.mean() + share * influence(labels[known], below, above, index[known], n_patients)
     seen = np.isfinite(scores).any(axis=0)
-    alone = min(len(np.unique(index[seen & (labels == label)])) for label in (0, 1)) < 2
+    alone = min(patients_by_class(labels[seen], index[seen])) < 2
     return found.mean(axis=1, keepdims=True) if alone else found
 
 

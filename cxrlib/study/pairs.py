@@ -17,6 +17,7 @@ from cxrlib.metrics import inference, operating, two_way
 from cxrlib.metrics.estimate import TOO_FEW, Estimate, percentage
 from cxrlib.metrics.inference import accuracy_over_seeds
 from cxrlib.study.parts import upstream
+from cxrlib.study.thresholds import scores_of
 
 
 def setting(record: Record) -> dict:
@@ -159,8 +160,7 @@ def area_of(records: list[Record]) -> np.ndarray:
 
 def behind(records: list[Record], metric: str, threshold: float = 0.5) -> int:
     """Test patients behind a metric of Table 1, see :func:`cxrlib.metrics.operating.patients_behind`; all runs have the same test images."""
-    table = records[0].table()
-    return operating.patients_behind(operating.Scores(_logits(records), table["label"].to_numpy(), table["patient_id"].to_numpy()), metric, threshold)
+    return operating.patients_behind(scores_of([record.table() for record in records]), metric, threshold)
 
 
 def _logits(records: list[Record]) -> np.ndarray:

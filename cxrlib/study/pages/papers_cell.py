@@ -59,6 +59,7 @@ class PapersCell:
     def shown(self) -> Shown:
         return self.real.shown
 
+    @cached_property
     def verdicts(self) -> list[Verdict]:
         """What the runs say of the paper's sentences about pretraining and mixup."""
         return self.real.verdicts(CLAIMS)
@@ -158,7 +159,7 @@ class PapersCell:
 
     def by_the_rules(self) -> str:
         """What the accuracy with mixup says of more upstream data by the rules of the verdicts, in one sentence; empty without runs of both starts."""
-        said = [f"{answer.result}: {answer.word}" for row in self.verdicts() if row.number == 1 for answer in row.parts if answer.interval is not None]
+        said = [f"{answer.result}: {answer.word}" for row in self.verdicts if row.number == 1 for answer in row.parts if answer.interval is not None]
         return f"By the verdicts' rules, with mixup and adjusted for all comparisons, pretraining changes the accuracy by {said[0]}." if said else ""
 
     def calls(self) -> str:

@@ -87,7 +87,7 @@ def test_tables_say_what_the_runs_show():
     assert made.finding() == (
         "Mean test accuracy without mixup, 79.5 % from random weights, 94.5 % from many photographs, BiT-R50x1; with mixup, 89.5 % from random weights, 94.5 % from many photographs, BiT-R50x1."
     )
-    words = {part.part.says: part.word for row in made.verdicts() for part in row.parts}
+    words = {part.part.says: part.word for row in made.verdicts for part in row.parts}
     assert set(words) == {"accuracy rises from one upstream set to the next larger one", "mixup helps", "mixup gains more than pretraining"}
     assert words["mixup gains more than pretraining"] == "contradicted"
 
