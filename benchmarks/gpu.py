@@ -42,6 +42,7 @@ WAYS: dict[str, dict] = {
     "resident, fp32": {},
     "resident, bf16": {"bf16": True},
     "resident, bf16, channels last": {"bf16": True, "last": True},
+    "trainer, bf16, compiled": {"resident": False, "bf16": True, "compiled": True},
     "resident, bf16, channels last, compiled": {"bf16": True, "last": True, "compiled": True},
 }
 CASES = (
@@ -103,7 +104,7 @@ def steps_of(case: dict, way: dict, device: str, batch: int, steps: int) -> list
     margin = case["crop"] // 8
     config = RunConfig(
         **case, resize=case["crop"] + margin, batch_size=batch, schedule=(1, steps), eval_every=steps, mixup="beta",
-        precision="bf16" if way.get("bf16") else "fp32", device="cpu" if device == "cpu" else "auto",
+        precision="bf16" if way.get("bf16") else "fp32", device="cpu" if device == "cpu" else "auto", compiled=way.get("compiled", False),
     )  # fmt: skip
     torch.manual_seed(0)
     model = create_model(config.arch, "random", config.image_channels)
@@ -123,15 +124,18 @@ def steps_of(case: dict, way: dict, device: str, batch: int, steps: int) -> list
     return list(np.diff(stamps)[steps // 4 :])
 
 
-def measure(device: str, batch: int, steps: int, cases: tuple[dict, ...] = CASES, ways: dict[str, dict] = WAYS) -> list[dict]:
-    """A row a case and way: images a second, median, least and greatest over the steps."""
-    rows = []
-    for case in cases:
-        for name, way in ways.items():
+def measure(
+    device: str, batch: int, steps: int, cases: tuple[dict, ...] = CASES, ways: dict[str, dict] = WAYS, keep: Callable[[list[dict]], None] = lambda rows: None
+) -> list[dict]:
+    """A row a way and case: images a second, median, least and greatest over the steps; `keep` gets all rows after each."""
+    rows: list[dict] = []
+    for name, way in ways.items():
+        for case in cases:
             rates = [batch / seconds for seconds in steps_of(case, way, device, batch, steps)]
             row = {"arch": case["arch"], "crop": case["crop"], "batch": batch, "way": name}
             rows.append(row | {"rate": {"median": statistics.median(rates), "low": min(rates), "high": max(rates)}})
             print(f"{case['arch']}, {case['crop']} px, {name}: {rows[-1]['rate']['median']:,.0f} images/s", flush=True)
+            keep(rows)
     return rows
 
 
@@ -143,9 +147,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("no CUDA device: these rates are about one; 'make bench' measures the processor")
-    rows = measure("cuda", arguments.batch, arguments.steps)
     about = {"made": datetime.date.today().isoformat(), "device": torch.cuda.get_device_name(), "torch": torch.__version__, "cxrlib": code_version()}
-    atomic_write(arguments.out, json.dumps(about | {"rows": rows}, indent=1) + "\n")
+    measure("cuda", arguments.batch, arguments.steps, keep=lambda rows: atomic_write(arguments.out, json.dumps(about | {"rows": rows}, indent=1) + "\n"))
     print(arguments.out)
 
 

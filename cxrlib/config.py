@@ -193,6 +193,7 @@ class Training(Parameters):
     eval_every: int = Field(100, ge=1, description="steps between evaluations (Figure 5)")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu"] = "auto"
+    compiled: bool = Field(False, description="compile the network first, which takes a minute and makes long runs on a GPU quicker")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of a run; default all cores over the runs at a time")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints of an unfinished run")
     tracker: Literal["off", "tensorboard"] = Field("off", description="curves to STORE/tensorboard while a run trains")
@@ -244,7 +245,7 @@ class RunConfig(OneSetting):
 
     # Where and how a run is computed is recorded with it but does not make it another run.
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset(
-        {"data", "labels", "store", "cache", "strict", "threads", "device", "checkpoint_every", "tracker", "masks"}
+        {"data", "labels", "store", "cache", "strict", "threads", "device", "compiled", "checkpoint_every", "tracker", "masks"}
     )
     # Later than the first records: left out at their default, so that those keep their keys.
     ADDED: ClassVar[frozenset[str]] = frozenset({"freeze", "region", "centre_share", "leave_out", "sources", "within"})

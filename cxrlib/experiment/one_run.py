@@ -139,7 +139,7 @@ def _train_and_record(resolved: Resolved, progress: bool, on_step: Callable[[int
     import torch
     from accelerate import PartialState
 
-    from cxrlib.model.network import check_size, create_model
+    from cxrlib.model.network import check_size, create_model, device_name
 
     config, initialisation = resolved.config, resolved.initialisation
     training, splits, tables = image_sets(config, resolved.dataset)
@@ -154,7 +154,7 @@ def _train_and_record(resolved: Resolved, progress: bool, on_step: Callable[[int
     tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = to_metadata(initialisation, config.arch)
     weights = safetensors_bytes(tensors, metadata)
-    record = _record(resolved, training, predictions, state, weights, _device(model))
+    record = _record(resolved, training, predictions, state, weights, device_name(model))
     if PartialState().is_main_process:
         save_record(record, weights, config.store)
         checkpoint.unlink(missing_ok=True)
@@ -201,13 +201,6 @@ def _predictions(model, resolved: Resolved, splits: dict, tables: dict[str, pd.D
     return found
 
 
-def _device(model) -> str:
-    """The GPU's name, or the processor's architecture."""
-    import torch
-
-    return torch.cuda.get_device_name() if next(model.parameters()).is_cuda else platform.machine()
-
-
 def _record(resolved: Resolved, training, predictions: dict[str, list], state, weights: bytes, device: str) -> Record:
     """What is kept of a run: all that decided it, and what came of it."""
     import torch
@@ -236,7 +229,8 @@ def _record(resolved: Resolved, training, predictions: dict[str, list], state, w
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
             "processes": PartialState().num_processes,
-        },
+        }
+        | ({"compiled": True} if resolved.config.compiled else {}),
         history=state.history,
         predictions=predictions,
         wall_seconds=state.seconds,

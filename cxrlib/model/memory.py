@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import sys
 from collections.abc import Callable
 
@@ -79,6 +80,15 @@ def layout(model: nn.Module, precision: str, device: torch.device) -> Callable[[
     """
     grouped = any(isinstance(module, nn.GroupNorm) for module in model.modules())
     return channels_first if grouped and precision == "bf16" and device.type == "cpu" else channels_last
+
+
+def compiled(model: nn.Module, device: torch.device) -> nn.Module:
+    """`model` as a caller for training, compiled where that is quicker: on a CUDA device for which Triton is installed.
+
+    Group normalisation, standardised weights and what lies between convolutions then pass through a GPU's memory once in
+    place of many times. Parameters stay those of `model`, whose own call stays as it was. On a CPU compiling gained nothing.
+    """
+    return torch.compile(model) if device.type == "cuda" and importlib.util.find_spec("triton") else model
 
 
 class BorderedMaxPool(nn.Module):

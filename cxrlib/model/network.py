@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import partial
 from pathlib import Path
 
@@ -178,6 +179,11 @@ def _load_backbone(model: nn.Module, initialisation: Initialisation, image_chann
             )
         weights[name] = loaded
     model.load_state_dict({name: weights[name] for name in expected}, strict=False)
+
+
+def device_name(model: nn.Module) -> str:
+    """Where a model is: the GPU's name, or the processor's architecture."""
+    return torch.cuda.get_device_name() if next(model.parameters()).is_cuda else platform.machine()
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -82,6 +82,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
         gradient_accumulation_steps=config.accumulation_steps,
         log_with=None if config.tracker == "off" else config.tracker,
         project_dir=config.store / config.tracker,
+        dynamo_backend="inductor" if config.compiled else None,
     )
 
 
@@ -114,6 +115,8 @@ def train(
         NonFiniteLossError: naming step, loss and what to try.
         ValueError: if ``training`` lacks a class that rebalancing needs.
     """
+    if config.compiled:
+        torch._dynamo.reset()  # a process may train many networks, and only the first few would be compiled
     accelerator = make_accelerator(config)
     device = accelerator.device
     if device.type == "cuda":
@@ -125,7 +128,7 @@ def train(
     if config.tracker != "off":
         accelerator.init_trackers(key)
     model, optimizer = accelerator.prepare(model, optimizer)
-    bare = accelerator.unwrap_model(model)
+    bare = accelerator.unwrap_model(model, keep_torch_compile=False)
     arranged = layout(bare, config.precision, device)
     progress = Progress()
     if checkpoint is not None:

@@ -24,10 +24,10 @@ from cxrlib.weights.bit import ARCH as BIT_ARCH
 
 PRETRAININGS = 3
 EPOCHS = 40
-BIT_EPOCHS = 12
-"""About two hours and a quarter of one core in bf16. BiT itself had 90; the record's curve says how far from flat this ends."""
 INSTANCES = 500
 BATCH = 100
+BIT_EPOCHS, BIT_BATCH = 60, 500
+"""Some twelve hours of one core in bf16, or minutes of a GPU. BiT itself had 90 passes."""
 _SMALL, _MIDDLE, _LARGE = 20, 60, 200
 SOURCE = "Tiny-ImageNet: photographs of ImageNet, each with its own owner, for non-commercial research and education"
 
@@ -49,7 +49,15 @@ UPSTREAMS: dict[str, Upstream] = {
     f"{family}-{seed}": replace(settings, seed=seed) for family, settings in FAMILIES.items() for seed in range(PRETRAININGS)
 }
 UPSTREAMS["bit-photo"] = replace(
-    FAMILIES["photo-m"], steps=BIT_EPOCHS * _LARGE * INSTANCES // BATCH, warmup=500, arch=BIT_ARCH, image_channels=3, precision="bf16"
+    FAMILIES["photo-m"],
+    steps=BIT_EPOCHS * _LARGE * INSTANCES // BIT_BATCH,
+    batch_size=BIT_BATCH,
+    base_lr=0.3,
+    warmup=600,
+    weight_decay=5e-4,
+    arch=BIT_ARCH,
+    image_channels=3,
+    precision="bf16",
 )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cxrlib.model.memory import layout
+from cxrlib.model.memory import compiled, layout
 from cxrlib.model.network import normalise
 from cxrlib.train import sampling
 from cxrlib.train.checkpoints import Progress, load_checkpoint, save_checkpoint
@@ -23,6 +23,8 @@ from cxrlib.train.finetune import NonFiniteLossError
 
 MEAN = STD = 0.5
 _AUGMENT = 11
+AHEAD = 6
+"""Threads that augment batches while a GPU trains on earlier ones; a CPU has no time to spare."""
 
 
 def upstream_rate(step: int, steps: int, base_lr: float, warmup: int) -> float:
@@ -80,7 +82,7 @@ def pretrain(
     """Train `model` in place to tell the classes apart, by cross entropy.
 
     Args:
-        model: any module whose `get_classifier()` already has as many outputs as there are classes.
+        model: any module whose `get_classifier()` already has as many outputs as there are classes; trains on its device.
         images: uint8 (N, S, S), may be a memory map.
         labels: int64 (N,), 0 to classes - 1.
         steps: optimiser steps.
@@ -99,30 +101,35 @@ def pretrain(
     progress = (checkpoint and load_checkpoint(checkpoint, key, model, optimizer, None)) or Progress()
     device = next(model.parameters()).device
     arranged = layout(model, precision, device)
+    called = compiled(model, device)
+    check_every = 1 if device.type == "cpu" else log_every  # reading the loss makes a GPU wait
+    loss_sum, right = torch.zeros((), device=device, dtype=torch.float64), torch.zeros((), device=device, dtype=torch.int64)
+
+    def batch_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = sampling.batch_indices(step, labels, batch_size, seed, rebalance=False)
+        batch = torch.from_numpy(augment(images[chosen], crop or images.shape[1], step, seed)), torch.from_numpy(labels[chosen])
+        return batch if device.type == "cpu" else tuple(part.pin_memory() for part in batch)
+
+    batches = sampling.ahead(batch_of, progress.step, steps, 0 if device.type == "cpu" else AHEAD)
     started = time.perf_counter()
     already = progress.seconds
-    right = 0
     model.train()
-    while progress.step < steps:
+    for batch, target in batches:
         for group in optimizer.param_groups:
             group["lr"] = upstream_rate(progress.step, steps, base_lr, warmup)
-        chosen = sampling.batch_indices(progress.step, labels, batch_size, seed, rebalance=False)
-        batch = torch.from_numpy(augment(images[chosen], crop or images.shape[1], progress.step, seed)).to(device)
-        target = torch.from_numpy(labels[chosen]).to(device)
+        batch, target = (part.to(device, non_blocking=True) for part in (batch, target))
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits = model(arranged(normalise(batch, MEAN, STD, image_channels)))
+            logits = called(arranged(normalise(batch, MEAN, STD, image_channels)))
         loss = functional.cross_entropy(logits.float(), target)
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(
-                f"the loss is {loss.item()} at step {progress.step}; lower base_lr from {base_lr:g}"
-            )
+        loss_sum += loss.detach()
+        right += (logits.argmax(1) == target).sum()
+        if (progress.step + 1) % check_every == 0 and not torch.isfinite(loss_sum):
+            raise NonFiniteLossError(f"the loss is {loss.item()} at step {progress.step}; lower base_lr from {base_lr:g}")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         progress.step += 1
-        progress.loss_sum += loss.item()
         progress.loss_count += 1
-        right += int((logits.argmax(1) == target).sum())
         progress.seconds = already + time.perf_counter() - started
         last = progress.step == steps or (stop_after is not None and time.perf_counter() - started > stop_after)
         if progress.step % log_every == 0 or last:
@@ -130,11 +137,13 @@ def pretrain(
                 {
                     "step": progress.step,
                     "learning_rate": optimizer.param_groups[0]["lr"],
-                    "loss": progress.loss_sum / progress.loss_count,
-                    "accuracy": right / (progress.loss_count * batch_size),
+                    "loss": float(loss_sum) / progress.loss_count,
+                    "accuracy": int(right) / (progress.loss_count * batch_size),
                 }
             )
-            progress.loss_sum, progress.loss_count, right = 0.0, 0, 0
+            progress.loss_count = 0
+            loss_sum.zero_()
+            right.zero_()
             if on_log:
                 on_log(progress)
         # Checkpoints fall on log steps, so that the sums above are empty and need no saving.
@@ -142,6 +151,7 @@ def pretrain(
             save_checkpoint(checkpoint, key, model, optimizer, progress, None)
         if last:
             break
+    batches.close()
     return progress
 
 
@@ -149,9 +159,10 @@ def pretrain(
 def top1(model: nn.Module, images: np.ndarray, labels: np.ndarray, image_channels: int = 1) -> float:
     """Share of images whose class gets the highest logit, in [0, 1]; images uint8 (N, S, S), not augmented."""
     model.eval()
+    device = next(model.parameters()).device
     right = 0
     for start in range(0, len(labels), 256):
-        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + 256]))
+        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + 256])).to(device)
         logits = model(normalise(batch, MEAN, STD, image_channels))
-        right += int((logits.argmax(1).numpy() == labels[start : start + 256]).sum())
+        right += int((logits.argmax(1).cpu().numpy() == labels[start : start + 256]).sum())
     return right / len(labels)

@@ -22,7 +22,7 @@ from torch import nn
 
 from cxrlib import __version__
 from cxrlib.files import atomic_write, file_digest, safetensors_bytes
-from cxrlib.model.network import LAPTOP, create_model
+from cxrlib.model.network import LAPTOP, create_model, device_name
 from cxrlib.train import fractals
 from cxrlib.train.checkpoints import Progress
 from cxrlib.train.pretrain import MEAN, STD, pretrain, top1
@@ -200,7 +200,7 @@ def pretrain_and_save(
         threads, stop_after: see :func:`build`.
 
     Returns:
-        The record: settings, history, seconds, checksum, versions, and the accuracy on the unseen images, twice: of the
+        The record: settings, history, device, seconds, checksum, versions, and the accuracy on the unseen images, twice: of the
         model as trained (``held_out_accuracy``), and with the backbone rounded to float16 as it is written
         (``held_out_accuracy_float16``), which says whether rounding cost anything.
     """
@@ -209,6 +209,7 @@ def pretrain_and_save(
     torch.manual_seed(settings.seed)
     model = create_model(settings.arch, image_channels=settings.image_channels)
     model.reset_classifier(settings.classes)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     key = json.dumps(settings.described() | about | {"version": __version__}, sort_keys=True)
     checkpoint = Path(cache) / f"{name}.checkpoint.safetensors"
 
@@ -245,6 +246,7 @@ def pretrain_and_save(
         "steps_done": progress.step,
         "seconds": progress.seconds,
         "images_per_second": progress.step * settings.batch_size / progress.seconds,
+        "device": device_name(model),
         "threads": torch.get_num_threads(),
         "history": progress.history,
         "code_version": __version__,

@@ -199,6 +199,27 @@ def test_training_on_a_gpu(precision, tmp_path):
     assert abs(plain.history[-1]["train_loss"] - state.history[-1]["train_loss"]) < 0.05
 
 
+@pytest.mark.gpu
+def test_a_compiled_network_trains_as_the_plain_one_on_a_gpu():
+    """Three in a process: torch would compile only so many."""
+    plain, compiled = ([run(config(device="auto", compiled=way, seed=seed))[1].history[-1] for seed in range(3)] for way in (False, True))
+    for one, other in zip(plain, compiled, strict=True):
+        assert abs(one["train_loss"] - other["train_loss"]) < 0.02
+
+
+def test_a_compiled_network_is_the_plain_one_to_rounding(monkeypatch):
+    """Traced as on a GPU, but run by torch's own kernels, which need no compiler."""
+    import accelerate
+
+    made = accelerate.Accelerator
+    monkeypatch.setattr("cxrlib.train.finetune.Accelerator", lambda **given: made(**given | {"dynamo_backend": given["dynamo_backend"] and "eager"}))
+    plain, (compiled, state) = run(config()), run(config(compiled=True))
+    assert type(compiled) is type(plain[0]) and list(compiled.state_dict()) == list(plain[0].state_dict()), "what is saved is the plain network"
+    assert state.history[-1]["train_loss"] == pytest.approx(plain[1].history[-1]["train_loss"], abs=1e-5)
+    for one, other in zip(plain[0].state_dict().values(), compiled.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns():
     """Batch statistics too: resnet10t has batch normalisation."""
     for arch in ("resnetv2_laptop", "resnet10t"):

@@ -51,7 +51,9 @@ def test_training_on_the_device_ends_where_the_trainer_ends(gpu):
 def test_every_way_gives_a_row(gpu, monkeypatch):
     case = {"arch": "resnetv2_laptop", "image_channels": 1, "crop": 32, "base_lr": 0.02}
     ways = {name: way for name, way in gpu.WAYS.items() if not way.get("compiled")}
-    rows = gpu.measure("cpu", 4, 4, (case,), ways)
+    kept = []
+    rows = gpu.measure("cpu", 4, 4, (case,), ways, keep=lambda rows: kept.append(len(rows)))
+    assert kept == list(range(1, len(ways) + 1)), "what is measured is kept if the next way fails"
     assert [row["way"] for row in rows] == list(ways) and all(row["rate"]["low"] > 0 for row in rows)
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     if not torch.cuda.is_available():

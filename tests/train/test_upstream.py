@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from cxrlib.model.network import create_model
-from cxrlib.train import fractals, pretrain, upstream
+from cxrlib.train import fractals, pretrain, sampling, upstream
 from cxrlib.train.finetune import NonFiniteLossError
 from cxrlib.weights.resolve import resolve_initialisation
 
@@ -45,6 +45,29 @@ def test_augmentation_is_a_function_of_step_and_seed():
     assert not np.array_equal(first, pretrain.augment(images, 24, 3, 1))
 
 
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_batches_made_ahead_come_in_order_and_only_so_far_ahead(threads):
+    made = []
+
+    def make(step):
+        made.append(step)
+        return step * step
+
+    batches = sampling.ahead(make, 3, 40, threads)
+    assert next(batches) == 9 and len(made) <= 2 * threads + 1
+    assert list(batches) == [step * step for step in range(4, 40)] and sorted(made) == list(range(3, 40))
+    early = sampling.ahead(make, 0, 10**6, threads)
+    next(early)
+    early.close()
+    assert len(made) < 100, "who stops early waits for nothing more"
+
+    def fail(step):
+        raise ValueError(f"batch {step}")
+
+    with pytest.raises(ValueError, match="batch 5"):
+        list(sampling.ahead(fail, 5, 9, threads))
+
+
 def test_pretraining_learns(data):
     torch.set_num_threads(1)
     model = make()
@@ -52,6 +75,17 @@ def test_pretraining_learns(data):
     losses = [row["loss"] for row in progress.history]
     assert len(losses) == 4 and losses[-1] < 0.7 * losses[0]
     assert pretrain.top1(model, *data) > 0.7
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_pretraining_on_a_gpu_sees_the_batches_of_the_processor(data, precision):
+    torch.set_num_threads(1)
+    options = {"steps": 20, "batch_size": 12, "base_lr": 0.02, "warmup": 5, "log_every": 5}
+    here, there = make(), make().to("cuda")
+    losses = [[row["loss"] for row in pretrain.pretrain(model, *data, **options, precision=kind).history] for model, kind in ((here, "fp32"), (there, precision))]
+    assert next(there.parameters()).is_cuda and losses[0] == pytest.approx(losses[1], abs=0.05)
+    assert pretrain.top1(there, *data) == pretrain.top1(there.cpu(), *data)
 
 
 def test_resume_equals_uninterrupted(data, tmp_path):
