@@ -67,8 +67,7 @@ class Sensitivity(Study, Training):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
     profile: str = Field("quarter", description="profile whose runs those records answer")
-    cell: Path = Field(Path("results/bit.parquet"), description="table of runs of one cell of the paper's grid, with its network")
-    cell_fp32: Path = Field(Path("results/bit-fp32.parquet"), description="table of runs of that cell in float32")
+    cell: Path = Field(Path("results/bit.parquet"), description="table of runs of one cell of the paper's grid, with its network; those beside it have runs made otherwise")
 
     def runs(self) -> list[RunConfig]:
         """The grid of Figure 4: resolutions x schedules x mixups x initialisations x seeds."""

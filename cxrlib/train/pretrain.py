@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
 from cxrlib.model.memory import compiled, layout
 from cxrlib.model.network import normalise
@@ -23,8 +25,8 @@ from cxrlib.train.finetune import NonFiniteLossError
 
 MEAN = STD = 0.5
 _AUGMENT = 11
-AHEAD = 6
-"""Threads that augment batches while a GPU trains on earlier ones; a CPU has no time to spare."""
+WORKERS = 6
+"""Processes that augment batches while a GPU trains on earlier ones; a CPU has no time to spare."""
 
 
 def upstream_rate(step: int, steps: int, base_lr: float, warmup: int) -> float:
@@ -56,6 +58,26 @@ def augment(images: np.ndarray, crop: int, step: int, seed: int) -> np.ndarray:
     brightness = rng.uniform(-20, 20, (count, 1, 1)).astype(np.float32)
     noise = rng.uniform(0, 5, (count, 1, 1)).astype(np.float32) * rng.standard_normal(batch.shape, dtype=np.float32)
     return ((batch - 127.5) * contrast + 127.5 + brightness + noise).clip(0, 255).round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Batches(Dataset):
+    """The augmented batch of each step: uint8 (B, crop, crop) and classes (B,). Whoever makes it, a step has one batch."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    size: int
+    crop: int
+    seed: int
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = sampling.batch_indices(step, self.labels, self.size, self.seed, rebalance=False)
+        return torch.from_numpy(augment(self.images[chosen], self.crop, step, self.seed)), torch.from_numpy(self.labels[chosen])
+
+    def loader(self, first: int, end: int, workers: int = 0, pin_memory: bool = False) -> DataLoader:
+        """The batches of steps ``first`` to ``end - 1`` in order."""
+        own = torch.Generator()  # torch's global one stays as it is
+        return DataLoader(self, batch_size=None, sampler=range(first, end), num_workers=workers, pin_memory=pin_memory, generator=own)
 
 
 def pretrain(
@@ -104,17 +126,12 @@ def pretrain(
     called = compiled(model, device)
     check_every = 1 if device.type == "cpu" else log_every  # reading the loss makes a GPU wait
     loss_sum, right = torch.zeros((), device=device, dtype=torch.float64), torch.zeros((), device=device, dtype=torch.int64)
-
-    def batch_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen = sampling.batch_indices(step, labels, batch_size, seed, rebalance=False)
-        batch = torch.from_numpy(augment(images[chosen], crop or images.shape[1], step, seed)), torch.from_numpy(labels[chosen])
-        return batch if device.type == "cpu" else tuple(part.pin_memory() for part in batch)
-
-    batches = sampling.ahead(batch_of, progress.step, steps, 0 if device.type == "cpu" else AHEAD)
+    batches = Batches(images, labels, batch_size, crop or images.shape[1], seed)
+    loader = batches.loader(progress.step, steps, 0 if device.type == "cpu" else WORKERS, device.type == "cuda")
     started = time.perf_counter()
     already = progress.seconds
     model.train()
-    for batch, target in batches:
+    for batch, target in loader:
         for group in optimizer.param_groups:
             group["lr"] = upstream_rate(progress.step, steps, base_lr, warmup)
         batch, target = (part.to(device, non_blocking=True) for part in (batch, target))
@@ -151,7 +168,6 @@ def pretrain(
             save_checkpoint(checkpoint, key, model, optimizer, progress, None)
         if last:
             break
-    batches.close()
     return progress
 
 

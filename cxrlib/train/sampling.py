@@ -6,16 +6,11 @@ generator seeded with ``(seed, step, purpose)``.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 
 _ORDER, _DRAW, _AUGMENT, _MIXUP = range(4)
-Batch = TypeVar("Batch")
 
 
 @lru_cache(maxsize=8)
@@ -68,27 +63,6 @@ def batch_indices(step: int, labels: np.ndarray, batch_size: int, seed: int, reb
             raise ValueError(f"the training set has no {name} image; rebalance=False trains without balancing")
         batch[label::2] = _draw(members, batch_size // 2, step, seed, stream=label)
     return batch
-
-
-def ahead(make: Callable[[int], Batch], first: int, end: int, threads: int) -> Iterator[Batch]:
-    """``make(first)`` to ``make(end - 1)`` in order; with threads, these make the next ones while the caller works on one.
-
-    As a batch depends on its step alone, how many threads there are changes no batch.
-    """
-    if threads < 1:
-        yield from map(make, range(first, end))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque = deque()
-        try:
-            for step in range(first, end):
-                waiting.append(pool.submit(make, step))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # the caller may stop early
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def augmentation(step: int, batch_size: int, resize: int, crop: int, seed: int, flip: bool = True) -> tuple[np.ndarray, ...]:

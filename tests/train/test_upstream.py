@@ -45,27 +45,15 @@ def test_augmentation_is_a_function_of_step_and_seed():
     assert not np.array_equal(first, pretrain.augment(images, 24, 3, 1))
 
 
-@pytest.mark.parametrize("threads", [0, 1, 3])
-def test_batches_made_ahead_come_in_order_and_only_so_far_ahead(threads):
-    made = []
-
-    def make(step):
-        made.append(step)
-        return step * step
-
-    batches = sampling.ahead(make, 3, 40, threads)
-    assert next(batches) == 9 and len(made) <= 2 * threads + 1
-    assert list(batches) == [step * step for step in range(4, 40)] and sorted(made) == list(range(3, 40))
-    early = sampling.ahead(make, 0, 10**6, threads)
-    next(early)
-    early.close()
-    assert len(made) < 100, "who stops early waits for nothing more"
-
-    def fail(step):
-        raise ValueError(f"batch {step}")
-
-    with pytest.raises(ValueError, match="batch 5"):
-        list(sampling.ahead(fail, 5, 9, threads))
+def test_batches_made_by_processes_are_those_of_the_trainer(data):
+    batches = pretrain.Batches(*data, size=5, crop=24, seed=3)
+    state = torch.get_rng_state()
+    alone, helped = (list(batches.loader(4, 11, workers)) for workers in (0, 2))
+    assert len(alone) == 7 and torch.equal(state, torch.get_rng_state())
+    for step, one, other in zip(range(4, 11), alone, helped, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+        chosen = sampling.batch_indices(step, data[1], 5, 3, rebalance=False)
+        assert np.array_equal(one[0].numpy(), pretrain.augment(data[0][chosen], 24, step, 3)) and np.array_equal(one[1], data[1][chosen])
 
 
 def test_pretraining_learns(data):
@@ -84,7 +72,8 @@ def test_pretraining_on_a_gpu_sees_the_batches_of_the_processor(data, precision)
     options = {"steps": 20, "batch_size": 12, "base_lr": 0.02, "warmup": 5, "log_every": 5}
     here, there = make(), make().to("cuda")
     losses = [[row["loss"] for row in pretrain.pretrain(model, *data, **options, precision=kind).history] for model, kind in ((here, "fp32"), (there, precision))]
-    assert next(there.parameters()).is_cuda and losses[0] == pytest.approx(losses[1], abs=0.05)
+    assert next(there.parameters()).is_cuda and losses[0][0] == pytest.approx(losses[1][0], abs=0.01)
+    assert losses[1][-1] < 0.75 * losses[1][0], "rounded otherwise, the later losses drift apart"
     assert pretrain.top1(there, *data) == pretrain.top1(there.cpu(), *data)
 
 

@@ -5,7 +5,7 @@ What such a cell can say of the paper's sentences is decided by the rules of :mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +25,9 @@ from cxrlib.study.verdicts import NOT_RECORDED, Verdict
 from cxrlib.weights.registry import BIT_PHOTO
 from cxrlib.weights.source import WEIGHTS_FOLDER
 
-PROFILE, FULL_PRECISION = "bit", "bit-fp32"
-"""The profile of the cell, and that of the runs which are made in both precisions."""
+PROFILE = "bit"
+AGAIN = {"fp32": "bit-fp32", "gpu": PROFILE, "short": PROFILE}
+"""Tables beside that of the cell with some of its runs made otherwise, and the profile of each: in float32, on a GPU, and from a shorter pretraining."""
 ARMS = {"init": ("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"}), "mixup": ("mixup", {"mixup": "beta"}, {"mixup": "off"})}
 """What is compared, by axis: its name, the runs with it, and those without."""
 CLAIMS = (1, 4)
@@ -38,18 +39,26 @@ class PapersCell:
     """The recorded runs of the cell.
 
     Attributes:
-        full: the runs in float32 that have a partner in bfloat16.
+        again: runs of the cell that were made otherwise, by the keys of :data:`AGAIN`.
         pretraining: record of the pretraining on photographs; None while there is none.
+        shorter: the same of the shorter one.
     """
 
     real: RealStudy
-    full: list[Record]
+    again: dict[str, list[Record]]
     pretraining: dict | None
+    shorter: dict | None = None
 
     @classmethod
-    def read(cls, results: Path, full: Path, folder: Path = WEIGHTS_FOLDER) -> PapersCell:
-        """Raises what :func:`cxrlib.study.committed.read` does, and ValueError for a damaged record of the pretraining."""
-        return cls(RealStudy.read(results, PROFILE), committed.read(full, FULL_PRECISION).of(committed.SENSITIVITY), upstream.of_large_network(folder))
+    def read(cls, results: Path, folder: Path = WEIGHTS_FOLDER) -> PapersCell:
+        """The runs in ``results``, such as ``bit.parquet``, and those of ``bit-fp32.parquet``, ``bit-gpu.parquet`` and so on beside it.
+
+        Raises:
+            ValueError: as :func:`cxrlib.study.committed.read`, or if the record of a pretraining is damaged.
+        """
+        beside = {name: results.with_name(f"{results.stem}-{name}.parquet") for name in AGAIN}
+        again = {name: committed.read(beside[name], profile).of(committed.SENSITIVITY) for name, profile in AGAIN.items()}
+        return cls(RealStudy.read(results, PROFILE), again, upstream.of_large_network(folder / f"{BIT_PHOTO}.json"), upstream.of_large_network(beside["short"].with_suffix(".json")))
 
     @cached_property
     def records(self) -> list[Record]:
@@ -74,11 +83,10 @@ class PapersCell:
         if self.pretraining is None:
             return f"The pretraining on photographs: {NOT_RECORDED}."
         record, settings = self.pretraining, self.pretraining["settings"]
-        images = settings["classes"] * settings["instances"]
         return (
-            f"BiT-R50x1 saw {images:,} photographs of {settings['classes']} classes at {settings['crop']} px {settings['steps'] * settings['batch_size'] / images:g} times "
-            f"({record['seconds'] * record['threads'] / 3600:.1f} hours of one core in bfloat16) and then put {percentage(record['held_out_accuracy']):.1f} % of the validation photographs into "
-            f"their class; the last fifth of the steps added {upstream.late_gain(record):.1f} points. BiT-S had 1.28 million photographs of 224 px for 90 passes."
+            f"BiT-R50x1 saw {settings['classes'] * settings['instances']:,} photographs of {settings['classes']} classes at {settings['crop']} px {upstream.epochs(settings):g} times "
+            f"({upstream.spent(record)} in bfloat16) and then put {percentage(record['held_out_accuracy']):.1f} % of the validation photographs into "
+            f"their class; the last fifth of the steps changed that by {upstream.late_gain(record):+.1f} points. BiT-S had 1.28 million photographs of 224 px for 90 passes."
         )
 
     @cached_property
@@ -123,27 +131,56 @@ class PapersCell:
             lines.append(self._line(f"mixup against none, from {named(init)}", {"init": init, "mixup": "beta"}, {"init": init, "mixup": "off"}))
         for mixup in ("off", "beta"):
             lines.append(self._line(f"photographs against random weights, {MIXUP[mixup]}", {"init": BIT_PHOTO, "mixup": mixup}, {"init": "random", "mixup": mixup}))
-        lines.append(self._line("bfloat16 against float32, from random weights, without mixup", {"precision": "bf16"}, {"precision": "fp32"}, self.full))
+        lines += [self._row(name, *self._pairs(again)) for again, name in self._names().items()]
         kept = [line for line in lines if line]
         return markup.table(["difference", "pairs of runs", "accuracy (95 % interval)", "AUC (95 % interval)"], kept) if kept else NOT_RECORDED
 
-    def _line(self, name: str, better: dict, worse: dict, more: Sequence[Record] = ()) -> list:
-        first, second = pairs.partners([*self.records, *more], better, worse)
-        if not first:
-            return []
-        return [name, len(first), pairs.points(pairs.compare(first, second, self.real.threshold).estimate()), pairs.points(pairs.auc_difference(first, second))]
+    def _line(self, name: str, better: dict, worse: dict) -> list:
+        return self._row(name, *pairs.partners(self.records, better, worse))
 
-    def rounded(self) -> str:
-        """How far apart a run in bfloat16 and its partner in float32 are, image by image, in one sentence."""
-        first, second = pairs.partners([*self.records, *self.full], {"precision": "bf16"}, {"precision": "fp32"})
+    def _row(self, name: str, first: list[Record], second: list[Record]) -> list:
+        return first and [name, len(first), pairs.points(pairs.compare(first, second, self.real.threshold).estimate()), pairs.points(pairs.auc_difference(first, second))]
+
+    def _names(self) -> dict[str, str]:
+        """What is compared with the runs made otherwise, by the keys of :data:`AGAIN`."""
+        passes = [f"{upstream.epochs(record['settings']):g}" if record else "fewer" for record in (self.pretraining, self.shorter)]
+        return {
+            "fp32": "bfloat16 against float32, from random weights, without mixup",
+            "gpu": "one core against a GPU, from photographs",
+            "short": f"{passes[0]} passes of pretraining against {passes[1]}",
+        }
+
+    def _pairs(self, again: str) -> tuple[list[Record], list[Record]]:
+        """Runs of the cell, and the same ones made otherwise."""
+        first, second = (pairs.by_setting(records, "precision") for records in (self.records, self.again[again]))
+        shared = [run for run in first if run in second]
+        return [first[run] for run in shared], [second[run] for run in shared]
+
+    def otherwise(self) -> str:
+        """How far runs in bfloat16 on a core are from the same ones in float32, and on a GPU, image by image."""
+        return " ".join(self._otherwise(again, where, than) for again, where, than in (("fp32", "In float32", "bfloat16"), ("gpu", "On a GPU", "one core")))
+
+    def _otherwise(self, again: str, where: str, than: str) -> str:
+        first, second = self._pairs(again)
         if not first:
-            return f"The same runs in float32: {NOT_RECORDED}."
+            return f"{where}: {NOT_RECORDED}."
         calls = [[record.table()["probability"].to_numpy() > self.real.threshold for record in arm] for arm in (first, second)]
         changed, images = int(np.sum(np.array(calls[0]) != np.array(calls[1]))), sum(map(len, calls[0]))
         gap = pairs.compare(first, second, self.real.threshold).estimate()
         nothing = ", which may be nothing" if gap.low <= 0 <= gap.high else ""
-        calls = f"{len(first)} {'run calls' if len(first) == 1 else 'runs call'} {changed} of {images} test images otherwise than in bfloat16"
-        return f"In float32, {calls}; bfloat16 changes the accuracy by {pairs.points(gap)}{nothing}."
+        said = f"{len(first)} {'run calls' if len(first) == 1 else 'runs call'} {changed:,} of {images:,} test images otherwise"
+        return f"{where}, {said}; against it, {than} changes the accuracy by {pairs.points(gap)}{nothing}."
+
+    def longer(self) -> str:
+        """What a longer pretraining of the same network on the same photographs changed, in one sentence; empty if it is not recorded."""
+        first, second = self._pairs("short")
+        if not (first and self.pretraining and self.shorter):
+            return ""
+        accuracy, area = pairs.compare(first, second, self.real.threshold).estimate(), pairs.auc_difference(first, second)
+        return (
+            f"After {upstream.epochs(self.shorter['settings']):g} passes ({percentage(self.shorter['held_out_accuracy']):.1f} % of the validation photographs) the same runs were made too: "
+            f"the longer pretraining changes their accuracy by {pairs.points(accuracy)} and the AUC by {pairs.points(area)}."
+        )
 
     def answer(self, axes: Iterable[str] = ("init", "mixup")) -> str:
         """What pretraining and mixup change in test accuracy and AUC, each over all that is recorded, in one sentence."""
@@ -181,6 +218,6 @@ class PapersCell:
         theirs = sum(paper.training_images(label) for label in ("positive", "negative"))
         return (
             f"**How.** {len(self.records)} of {planned} runs are recorded, with {trained:,} training images (the paper has {theirs:,}) and {len(self.records[0].table())} test images. "
-            f"{self.made()} The quickest run took {self.minutes()} minutes with one thread. {self.rounded()} All runs from photographs start from "
-            "the same pretraining, so their intervals do not hold its chance."
+            f"{self.made()} The quickest run took {self.minutes()} minutes with one thread. {self.otherwise()} {self.longer()} All runs from photographs start "
+            "from the same pretraining, so their intervals do not hold its chance."
         )

@@ -11,9 +11,11 @@ import pandas as pd
 from cxrlib import markup
 from cxrlib.metrics.estimate import percentage
 from cxrlib.study.figures import captions
-from cxrlib.weights.registry import BIT_PHOTO, PHOTOGRAPHS
+from cxrlib.weights.registry import PHOTOGRAPHS
 from cxrlib.weights.source import WEIGHTS_FOLDER
 
+PROCESSORS = ("x86_64", "amd64", "aarch64", "arm64")
+"""What records call a machine without a GPU."""
 LAST = 0.2
 """Share of the steps at whose end a pretraining should no longer rise."""
 
@@ -30,14 +32,26 @@ def pretrainings(folder: Path = WEIGHTS_FOLDER) -> dict[str, list[dict]]:
     }
 
 
-def of_large_network(folder: Path = WEIGHTS_FOLDER) -> dict | None:
-    """The record of the pretraining of BiT-R50x1, whose weights do not ship; None while there is none.
+def of_large_network(made: Path) -> dict | None:
+    """The record of a pretraining whose weights do not ship, such as that of BiT-R50x1; None while there is none.
 
     Raises:
         ValueError: if the record is damaged.
     """
-    made = folder / f"{BIT_PHOTO}.json"
     return json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
+
+
+def epochs(settings: dict) -> float:
+    """How often a pretraining sees each photograph."""
+    return settings["steps"] * settings["batch_size"] / (settings["classes"] * settings["instances"])
+
+
+def spent(record: dict) -> str:
+    """How long a pretraining took: hours of one core, or minutes of the GPU that its record names."""
+    device = record.get("device", "")  # older records have none, and were made on a processor
+    if device and device.lower() not in PROCESSORS:
+        return f"{record['seconds'] / 60:.0f} minutes on one {device}"
+    return f"{record['seconds'] * record['threads'] / 3600:.1f} hours of one core"
 
 
 def curves(made: dict[str, list[dict]]) -> pd.DataFrame:
@@ -78,7 +92,7 @@ def rungs(made: dict[str, list[dict]]) -> str:
                 markup.code(name),
                 settings["classes"],
                 f"{images:,}",
-                f"{settings['steps'] * settings['batch_size'] / images:g}",
+                f"{epochs(settings):g}",
                 f"{settings['steps']:,}",
                 len(records),
                 ", ".join(f"{value:.1f}" for value in held_out),

@@ -13,7 +13,7 @@ from cxrlib.study import committed, pairs, paper
 from cxrlib.study.committed import Design
 from cxrlib.study.pages import papers_cell
 from cxrlib.study.pages.chapter import RealStudy
-from cxrlib.study.pages.papers_cell import FULL_PRECISION, PROFILE, PapersCell
+from cxrlib.study.pages.papers_cell import AGAIN, PROFILE, PapersCell
 from cxrlib.study.plan import profile_runs
 from cxrlib.study.verdicts import NOT_RECORDED
 from cxrlib.weights.registry import registry
@@ -47,8 +47,18 @@ def cell(keep=lambda config: True, full: int | None = 40) -> PapersCell:
     planned = profile_runs(PROFILE)
     wanted = [run.config for run in planned if committed.SENSITIVITY in run.studies and keep(run.config)]
     runs = committed.Recorded(planned, {name(c): record(c, WRONG[c.init, c.mixup]) for c in wanted})
-    others = [run.config for run in profile_runs(FULL_PRECISION, [committed.SENSITIVITY])]
-    return PapersCell(RealStudy(runs, Design.of_profile(PROFILE)), [record(c, full) for c in others if full is not None], None)
+    others = [run.config for run in profile_runs(AGAIN["fp32"], [committed.SENSITIVITY])]
+    photographs = [config for config in wanted if config.init == "bit-photo"]
+    again = {"fp32": [record(c, full) for c in others if full is not None], "gpu": [record(c, 20) for c in photographs], "short": [record(c, 40) for c in photographs]}
+    made = [pretraining(steps, value) if photographs else None for steps, value in ((10_000, 0.35), (2_000, 0.19))]
+    return PapersCell(RealStudy(runs, Design.of_profile(PROFILE)), again, *made)
+
+
+def pretraining(steps: int, reached: float) -> dict:
+    """The record of one that rose by five points in the last fifth of its steps."""
+    history = [{"step": steps // 2, "validation_accuracy": reached - 0.05}, {"step": steps, "validation_accuracy": reached}]
+    settings = {"classes": 200, "instances": 500, "crop": 40, "steps": steps, "batch_size": 100}
+    return {"settings": settings, "seconds": 7200, "threads": 2, "held_out_accuracy": reached, "history": history}
 
 
 def test_the_cell_is_one_of_the_papers_grid():
@@ -63,7 +73,7 @@ def test_the_cell_is_one_of_the_papers_grid():
 
 def test_the_runs_in_full_precision_differ_from_the_cell_in_nothing_else():
     half = {name(run.config) for run in profile_runs(PROFILE, [committed.SENSITIVITY])}
-    full = [run.config for run in profile_runs(FULL_PRECISION, [committed.SENSITIVITY])]
+    full = [run.config for run in profile_runs(AGAIN["fp32"], [committed.SENSITIVITY])]
     assert len(full) == 3
     for config in full:
         assert config.precision == "fp32" and name(config.model_copy(update={"precision": "bf16"})) in half
@@ -82,7 +92,11 @@ def test_tables_say_what_the_runs_show():
     assert "from random weights 84.7 % of the positive images and 15.7 % of the negative ones; from many photographs 94.7 %" in made.calls()
     assert made.by_the_rules().startswith("By the verdicts' rules, with mixup") and made.by_the_rules().endswith(": holds.")
     assert "mixup" not in made.answer(["init"]) and made.answer().startswith(made.answer(["init"]).partition(" (95 %")[0])
-    assert "calls" not in made.rounded() and "3 runs call 0 of 600 test images otherwise" in made.rounded()
+    assert "+5.0 points (" in rows["one core against a GPU, from photographs"] and "| 6 |" in rows["10 passes of pretraining against 2"]
+    assert "In float32, 3 runs call 0 of 600 test images otherwise; against it, bfloat16 changes the accuracy by +0.0 points" in made.otherwise()
+    assert "On a GPU, 6 runs call 60 of 1,200 test images otherwise; against it, one core changes the accuracy by +5.0 points (" in made.otherwise()
+    assert made.longer().startswith("After 2 passes (19.0 % of the validation photographs) the same runs were made too: the longer pretraining changes their accuracy by +15.0 points (")
+    assert made.otherwise() in made.method() and made.longer() in made.method()
     assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "The quickest run took 20 minutes" in made.method()
     assert made.finding() == (
         "Mean test accuracy without mixup, 79.5 % from random weights, 94.5 % from many photographs, BiT-R50x1; with mixup, 89.5 % from random weights, 94.5 % from many photographs, BiT-R50x1."
@@ -94,8 +108,9 @@ def test_tables_say_what_the_runs_show():
 
 def test_what_is_not_recorded_yet_is_said():
     nothing = cell(lambda config: False, full=None)
-    for said in (nothing.table(), nothing.differences(), nothing.method(), nothing.made(), nothing.rounded(), nothing.minutes()):
+    for said in (nothing.table(), nothing.differences(), nothing.method(), nothing.made(), nothing.otherwise(), nothing.minutes()):
         assert NOT_RECORDED in said
+    assert nothing.longer() == "" and nothing.otherwise().count(NOT_RECORDED) == 2
     assert nothing.drawn().empty and cell().drawn()["mixup"].unique().tolist() == ["without mixup", "with mixup"]
     assert nothing.cells.empty and NOT_RECORDED in nothing.answer() and nothing.finding() == "Nothing is recorded of this cell yet."
     part = cell(lambda config: config.init == "random" and config.seed == 0)
@@ -104,17 +119,21 @@ def test_what_is_not_recorded_yet_is_said():
 
 
 def test_the_pretraining_is_told_from_its_record(tmp_path):
-    history = [{"step": step, "validation_accuracy": value} for step, value in ((5000, 0.3), (10000, 0.35))]
-    settings = {"classes": 200, "instances": 500, "crop": 40, "steps": 10000, "batch_size": 100}
-    record = {"settings": settings, "seconds": 7200, "threads": 2, "held_out_accuracy": 0.351, "history": history}
-    (tmp_path / "bit-photo.json").write_text(json.dumps(record))
-    made = PapersCell.read(tmp_path / "none.parquet", tmp_path / "none.parquet", tmp_path).made()
-    assert "100,000 photographs of 200 classes at 40 px 10 times (4.0 hours of one core in bfloat16)" in made and "35.1 %" in made and "added 5.0 points" in made
+    record = pretraining(10_000, 0.351)
+    for device, spent in (({}, "4.0 hours of one core"), ({"device": "x86_64"}, "4.0 hours of one core"), ({"device": "NVIDIA H100"}, "120 minutes on one NVIDIA H100")):
+        (tmp_path / "bit-photo.json").write_text(json.dumps(record | device))
+        made = PapersCell.read(tmp_path / "none.parquet", tmp_path).made()
+        assert f"100,000 photographs of 200 classes at 40 px 10 times ({spent} in bfloat16)" in made and "35.1 %" in made and "changed that by +5.0 points" in made
 
 
 def test_the_committed_runs_are_pairs_of_the_cell():
-    committed_cell = PapersCell.read(ROOT / "results" / "bit.parquet", ROOT / "results" / "bit-fp32.parquet")
+    committed_cell = PapersCell.read(ROOT / "results" / "bit.parquet")
     records = committed_cell.records
     assert records and {record.config["precision"] for record in records} == {"bf16"} and {record.data["name"] for record in records} == {"covidx-mini"}
     weights = {record.initialisation["sha256"] for record in records if pairs.setting(record)["init"] == papers_cell.BIT_PHOTO}
-    assert weights <= {committed_cell.pretraining and committed_cell.pretraining["sha256"]}
+    assert weights == {committed_cell.pretraining["sha256"]}
+    for again, start in (("fp32", None), ("gpu", committed_cell.pretraining), ("short", committed_cell.shorter)):
+        first, second = committed_cell._pairs(again)
+        assert len(first) == len(committed_cell.again[again]) > 0, "every run made otherwise has its partner"
+        assert {record.initialisation["sha256"] for record in second} == {start and start["sha256"]}
+    assert {record.machine["device"] for record in committed_cell.again["gpu"]} == {committed_cell.pretraining["device"]} != {record.machine["device"] for record in records}
