@@ -45,6 +45,8 @@ WAYS: dict[str, dict] = {
     "trainer, bf16, compiled": {"resident": False, "bf16": True, "compiled": True},
     "resident, bf16, channels last, compiled": {"bf16": True, "last": True, "compiled": True},
 }
+BUSY_BYTES = 2**30
+"""More in use before anything is measured means that something else runs there: the driver and this process take less."""
 CASES = (
     {"arch": "resnetv2_laptop", "image_channels": 1, "crop": 64, "base_lr": 0.05},
     {"arch": "resnetv2_laptop", "image_channels": 1, "crop": 128, "base_lr": 0.05},
@@ -147,6 +149,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("no CUDA device: these rates are about one; 'make bench' measures the processor")
+    free, total = torch.cuda.mem_get_info()
+    if total - free > BUSY_BYTES:
+        sys.exit(f"{(total - free) / 2**30:.1f} GiB of the device are in use by other work, and rates beside it say little; measure when it has ended")
     about = {"made": datetime.date.today().isoformat(), "device": torch.cuda.get_device_name(), "torch": torch.__version__, "cxrlib": code_version()}
     measure("cuda", arguments.batch, arguments.steps, keep=lambda rows: atomic_write(arguments.out, json.dumps(about | {"rows": rows}, indent=1) + "\n"))
     print(arguments.out)

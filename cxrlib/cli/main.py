@@ -188,7 +188,7 @@ def results(
 
 @app.command()
 def upstream(
-    name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; with --photos photo-s, photo-m-1, …; default all but bit-photo, which takes hours.")] = None,
+    name: Annotated[list[str] | None, typer.Argument(help="Of the weights: fractal-s, fractal-m; with --photos photo-s, photo-m-1, …; default all but bit-photo: half a day of one core, or minutes of a GPU.")] = None,
     photos: Annotated[Path | None, typer.Option(help="tiny-imagenet-200.zip: pretrain on its photographs instead of fractals.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for weights, records, images and checkpoints.")] = Path(".cache/upstream"),
     workers: Annotated[int | None, typer.Option(min=1, help="Pretrainings at a time; default as many as there are cores.")] = None,

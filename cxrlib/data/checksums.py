@@ -45,6 +45,7 @@ def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
         if not _NAME.fullmatch(file.name) or not file.is_file():
             continue
         read: list[tuple[str, Listed, int]] = []
+        before = len(problems)
         for line, text in enumerate(read_text(file).split("\n"), start=1):
             text = text.strip()
             if not text or text.startswith("#"):
@@ -54,6 +55,8 @@ def listed(folder: Path) -> tuple[dict[str, Listed], list[Problem]]:
                 problems.append(Problem(str(file), line, "unreadable checksum", f"'{text[:80]}' is not '64 hexadecimal digits, name'; write the file anew with sha256sum"))
                 continue
             read.append((match["name"] or match["bsd"], Listed((match["digest"] or match["tagged"]).lower(), f"{file.relative_to(folder)}:{line}"), line))
+        if not read and len(problems) == before:
+            problems.append(Problem(str(file), 1, "unreadable checksum", "it names no file, so it checks nothing; write it anew with sha256sum, or delete it"))
         for name, (_, said, line) in zip(_places(folder, file.parent, [name for name, *_ in read]), read, strict=True):
             other = found.setdefault(name, said)
             if other.sha256 != said.sha256:

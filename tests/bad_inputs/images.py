@@ -186,5 +186,7 @@ ROWS = [
     CHECKSUMS("a label file was changed", sums(edited("test.txt", lambda old: old.replace("testnegative0", "other"))), ("checksum differs", "set/test.txt: 'test.txt' is another file than")),
     CHECKSUMS("a line of it is cut short", sums(edited("SHA256SUMS", lambda old: old[8:])), ("SHA256SUMS:1", "unreadable checksum", "write the file anew with sha256sum")),
     CHECKSUMS("it names a file twice", sums(edited("SHA256SUMS", lambda old: old + "0" * 64 + "  train.txt\n")), ("SHA256SUMS:15", "'train.txt' has another checksum in SHA256SUMS:", "delete the wrong one")),
+    CHECKSUMS("it is empty", sums(edited("SHA256SUMS", lambda old: "")), ("SHA256SUMS:1", "it names no file", "write it anew with sha256sum, or delete it")),
+    CHECKSUMS("it has comments only", sums(edited("SHA256SUMS", lambda old: "# made by hand\n\n")), ("SHA256SUMS:1", "it names no file")),
     CHECKSUMS("it is saved as UTF-16", sums(lambda folder: (folder / "SHA256SUMS").write_bytes("a".encode("utf-16"))), ("SHA256SUMS", "is not UTF-8")),
 ]

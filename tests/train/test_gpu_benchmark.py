@@ -59,3 +59,7 @@ def test_every_way_gives_a_row(gpu, monkeypatch):
     if not torch.cuda.is_available():
         with pytest.raises(SystemExit, match="no CUDA device"):
             gpu.main()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (70 * 2**30, 80 * 2**30))
+    with pytest.raises(SystemExit, match="10.0 GiB of the device are in use by other work"):
+        gpu.main()
