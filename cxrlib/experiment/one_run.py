@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib import PROTOCOL_VERSION
-from cxrlib.config import PHANTOM_FOLDER, Parameters, RunConfig, is_classical
+from cxrlib.config import PHANTOM_FOLDER, ParameterError, Parameters, RunConfig, is_classical
 from cxrlib.data import views
 from cxrlib.data.dataset import Dataset, read_dataset
 from cxrlib.data.splits import few_shot
@@ -163,6 +163,7 @@ def _train_and_record(resolved: Resolved, progress: bool, on_step: Callable[[int
 
 def _fit(model, resolved: Resolved, training, splits: dict, table: pd.DataFrame, checkpoint: Path, progress: bool, on_step):
     """The trained model and its progress; ``table`` has the rows of the training images."""
+    import torch
     from tqdm import tqdm
 
     from cxrlib.train import machine
@@ -183,7 +184,13 @@ def _fit(model, resolved: Resolved, training, splits: dict, table: pd.DataFrame,
             fitted = machine.fit(model, config, training, followed, table["patient_id"].to_numpy(), initialisation)
             advance(config.schedule[-1])
             return fitted
-        return train(model, config, training, followed, initialisation, checkpoint, resolved.key, advance)
+        try:
+            return train(model, config, training, followed, initialisation, checkpoint, resolved.key, advance)
+        except RuntimeError as error:
+            if config.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+                reason = str(error).strip().splitlines()[0]
+                raise ParameterError(f"parameter 'compiled': torch cannot compile {config.arch} here ({reason}); set compiled to false") from None
+            raise
 
 
 def _predictions(model, resolved: Resolved, splits: dict, tables: dict[str, pd.DataFrame]) -> dict[str, list]:

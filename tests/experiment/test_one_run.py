@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import warm
 
-from cxrlib.config import RunConfig
+from cxrlib.config import ParameterError, RunConfig
 from cxrlib.experiment import one_run as experiment
 from cxrlib.experiment import record as records
 from cxrlib.experiment.one_run import key_of, open_dataset, run
@@ -38,6 +38,15 @@ def test_a_recorded_run_is_loaded_not_repeated(one_run, monkeypatch):
     assert run(one_run, progress=False) == first
     # Another name for the same folder, another cache: still the same run.
     assert run(one_run | {"cache": one_run["cache"].parent / "other"}, progress=False) == first
+
+
+def test_a_machine_without_a_compiler_says_how_to_do_without(one_run, monkeypatch):
+    import torch._inductor.config as inductor
+
+    monkeypatch.setattr(inductor.cpp, "cxx", (None, "/no/compiler"))
+    assert key_of(RunConfig.parse(one_run | {"compiled": True})) == key_of(RunConfig.parse(one_run)), "how a run is computed makes it no other run"
+    with pytest.raises(ParameterError, match="'compiled': torch cannot compile resnetv2_laptop here .*; set compiled to false"):
+        run(one_run | {"compiled": True}, progress=False)
 
 
 def test_two_stores_get_the_same_numbers(one_run, tmp_path):
