@@ -82,6 +82,11 @@ def layout(model: nn.Module, precision: str, device: torch.device) -> Callable[[
     return channels_first if grouped and precision == "bf16" and device.type == "cpu" else channels_last
 
 
+def keep_single_precision(precision: str) -> None:
+    """With 'fp32' let float32 mean float32 on a GPU too, where torch rounds the factors of convolutions to 10 bits (TF32) unless told otherwise."""
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+
+
 def compiled(model: nn.Module, device: torch.device) -> nn.Module:
     """`model` as a caller for training, compiled where that is quicker: on a CUDA device for which Triton is installed.
 

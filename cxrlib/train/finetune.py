@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from cxrlib.config import RunConfig
-from cxrlib.model.memory import layout
+from cxrlib.model.memory import keep_single_precision, layout
 from cxrlib.model.network import normalise
 from cxrlib.train import sampling
 from cxrlib.train.checkpoints import Progress, load_checkpoint, save_checkpoint
@@ -76,7 +76,7 @@ def on_cpu(config: RunConfig) -> bool:
 def make_accelerator(config: RunConfig) -> Accelerator:
     """An accelerator for one run; state of an earlier run with another precision is dropped."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    torch.backends.cudnn.allow_tf32 = config.precision != "fp32"  # float32 means float32: torch would round factors to 10 bits on a GPU
+    keep_single_precision(config.precision)
     return Accelerator(
         cpu=on_cpu(config),
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from cxrlib.model.memory import compiled, layout
+from cxrlib.model.memory import compiled, keep_single_precision, layout
 from cxrlib.model.network import normalise
 from cxrlib.train import sampling
 from cxrlib.train.checkpoints import Progress, load_checkpoint, save_checkpoint
@@ -123,10 +123,15 @@ def pretrain(
     progress = (checkpoint and load_checkpoint(checkpoint, key, model, optimizer, None)) or Progress()
     device = next(model.parameters()).device
     arranged = layout(model, precision, device)
+    keep_single_precision(precision)
     called = compiled(model, device)
-    check_every = 1 if device.type == "cpu" else log_every  # reading the loss makes a GPU wait
     loss_sum, right = torch.zeros((), device=device, dtype=torch.float64), torch.zeros((), device=device, dtype=torch.int64)
     batches = Batches(images, labels, batch_size, crop or images.shape[1], seed)
+
+    def check_finite(loss: torch.Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise NonFiniteLossError(f"the loss is {loss.item()} at step {progress.step}; lower base_lr from {base_lr:g}")
+
     loader = batches.loader(progress.step, steps, 0 if device.type == "cpu" else WORKERS, device.type == "cuda")
     started = time.perf_counter()
     already = progress.seconds
@@ -140,8 +145,8 @@ def pretrain(
         loss = functional.cross_entropy(logits.float(), target)
         loss_sum += loss.detach()
         right += (logits.argmax(1) == target).sum()
-        if (progress.step + 1) % check_every == 0 and not torch.isfinite(loss_sum):
-            raise NonFiniteLossError(f"the loss is {loss.item()} at step {progress.step}; lower base_lr from {base_lr:g}")
+        if device.type == "cpu":  # to look at the loss makes a GPU wait: there it is done where a row is written
+            check_finite(loss)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -150,6 +155,7 @@ def pretrain(
         progress.seconds = already + time.perf_counter() - started
         last = progress.step == steps or (stop_after is not None and time.perf_counter() - started > stop_after)
         if progress.step % log_every == 0 or last:
+            check_finite(loss_sum)
             progress.history.append(
                 {
                     "step": progress.step,
