@@ -194,17 +194,19 @@ def calibration_errors(logits: np.ndarray, labels: np.ndarray, bins: int = 5) ->
     return pd.DataFrame(rows)
 
 
-def threshold_answer(at_half: Estimate, equal: Estimate, more: Estimate) -> str:
+def threshold_answer(at_half: Estimate, equal: Estimate, more: Estimate, specificity: float) -> str:
     """Whether a gain in sensitivity at the threshold 0.5 comes from where the threshold falls, from the gain at equal specificity.
 
     Args:
         more: the gain at equal specificity less that at 0.5, on the same resamples.
+        specificity: that specificity, in [0, 1].
     """
+    there = f"at a specificity of {percentage(specificity):.1f} %"
     if not at_half.low > 0:
         return "there is no clear gain at 0.5 that could come from the threshold"
     if not equal.low > 0:
         return "at equal specificity no clear gain is left, so the order at 0.5 may well come from the threshold"
     if more.high < 0:
         return f"the gain shrinks to {percentage(max(equal / at_half, 0)):.0f} % of its size but stays above zero: part of it comes from the threshold, part from the ranking"
-    size = "the gain is larger at equal specificity" if more.low > 0 else "whether the gain is larger or smaller at equal specificity is not clear"
+    size = f"the gain is larger {there}" if more.low > 0 else f"whether the gain is larger or smaller {there} is not clear"
     return f"{size}, and it stays above zero, so the threshold alone does not explain it"

@@ -79,7 +79,7 @@ class Judged:
         if self.interval is None:
             return self.compared.cannot or self.word
         if self.compared.settled:
-            return f"specificity {self.interval.percent()} %"
+            return f"specificity {self.interval.percent()} % (a plain interval: one false alarm decides)"
         level = self.compared.measured.bounded
         # One digit more where the interval would seem to end at the edge that it is compared with.
         edges = [edge for edge in (self.part.low, self.part.high) if math.isfinite(edge)]

@@ -508,11 +508,11 @@ def test_a_threshold_alone_is_told_from_ranking():
     assert at_half > 0.2
     table = thresholds.at_specificity(shifted, 0.9, resamples=300)
     assert table["gain"].iloc[1] == pytest.approx(0)
-    assert "come from the threshold" in operating.threshold_answer(at_half, table["gain"].iloc[1], table["more"].iloc[1])
+    assert "come from the threshold" in operating.threshold_answer(at_half, table["gain"].iloc[1], table["more"].iloc[1], 0.9)
     assert table["more"].iloc[1] == pytest.approx(table["gain"].iloc[1] - at_half) and table["more"].iloc[1].high < 0
     gain, clear = Estimate(0.2, 0.1, 0.3), "the threshold alone does not explain it"
-    assert operating.threshold_answer(gain, gain, Estimate(0.02, -0.1, 0.1)).startswith("whether") and clear in operating.threshold_answer(gain, gain, Estimate(0.1, 0.05, 0.2))
-    assert operating.threshold_answer(gain, Estimate(0.1, 0.05, 0.2), Estimate(-0.1, -0.15, -0.05)).startswith("the gain shrinks to 50 %")
+    assert operating.threshold_answer(gain, gain, Estimate(0.02, -0.1, 0.1), 0.9).startswith("whether the gain is larger or smaller at a specificity of 90.0 %") and clear in operating.threshold_answer(gain, gain, Estimate(0.1, 0.05, 0.2), 0.9)
+    assert operating.threshold_answer(gain, Estimate(0.1, 0.05, 0.2), Estimate(-0.1, -0.15, -0.05), 0.9).startswith("the gain shrinks to 50 %")
     cut = thresholds.cuts(np.stack(ranked), labels, 0.9)
     assert all((z[labels == 0] <= c).mean() >= 0.9 for z, c in zip(ranked, cut))
 

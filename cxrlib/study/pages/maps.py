@@ -225,7 +225,7 @@ def about(live: Maps | None, reason: str) -> tuple[str, str]:
     record, name = live.record, live.dataset.folder.resolve().name
     kind, accuracy = "phantoms" if live.dataset.is_phantom else "X-rays", live.right.mean()
     what = f"the {markup.text(network(live.parameters.arch))} from {markup.text(named(upstream(record.initialisation['name'])))}, {percentage(accuracy):.0f} % of test images called right, record {markup.code(record.key)}"
-    return f"**Data shown below:** {markup.code(name)} ({kind}), {what}. Maps are taken at the layer {markup.code(live.layer)}.", live.badge
+    return f"**Data shown below:** {markup.code(name)} ({kind}), {what}. Maps are taken at the output of the module {markup.code(live.layer)}.", live.badge
 
 
 def told_of_maps(live: Maps) -> tuple[str, str, str]:

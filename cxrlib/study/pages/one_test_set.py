@@ -117,7 +117,7 @@ def rates(trials: Path, threshold: float) -> str:
         ]
         for row in _rows(found)
     ]  # fmt: skip
-    columns = ["network", "start", "runs", "rate chosen on validation", "its test accuracy, %", "rate chosen on test", "its test accuracy, %"]
+    columns = ["network", "start", "runs", "rate chosen on validation, by accuracy", "its test accuracy, %", "rate chosen on test", "its test accuracy, %"]
     return markup.table(columns, lines) if lines else NOT_RECORDED
 
 

@@ -53,20 +53,22 @@ def at_equal_specificity(runs: ByInit, values: Values, resamples: int, threshold
     runs, first, last = paired, list(runs)[0], list(runs)[-1]
     # There the threshold would hang on one image, the negative that looks most positive, or least.
     none = f"at {percentage(threshold):g} % {'no' if equal == 1 else 'every'} negative image of the test set is called positive from {style.named(first)}"
-    lines, said = [], f"{none}, so sensitivities at that specificity cannot be compared"
-    for specificity in (equal, STRICT) if 0 < equal < 1 else (STRICT,):
+    lines, beside, said = [], "", f"{none}, so sensitivities at that specificity cannot be compared"
+    for specificity in (STRICT, equal) if 0 < equal < 1 else (STRICT,):
         matched = thresholds.at_specificity(runs, specificity, resamples, threshold)
         for row in matched.itertuples():
             half = values[row.init]
             cut = f"{percentage(specificity):.1f} %: {row.threshold.percent(0)} %"
             gain = "–" if row.gain is None else pairs.points(row.gain)
             lines.append([style.named(row.init), half["specificity"].percent(), half["sensitivity"].percent(), cut, row.sensitivity.percent(), gain])
-        if specificity == equal:
+        if specificity != equal:
+            beside = f" (at {percentage(specificity):g} %: {pairs.points(matched['more'].iloc[-1])} more)"
+        else:
             half = pairs.effect(sum(runs.values(), []), "init", last, first, threshold, positive=True)
             gain, more = matched["gain"].iloc[-1], matched["more"].iloc[-1]
             said = (
                 f"Sensitivity from {style.named(last)} less that from {style.named(first)}, at 50 %: {pairs.points(half)}; at a specificity of {percentage(specificity):.1f} %: "
-                f"{pairs.points(gain)}, which is {pairs.points(more)} more; {operating.threshold_answer(half, gain, more)}"
+                f"{pairs.points(gain)}, which is {pairs.points(more)} more{beside}; {operating.threshold_answer(half, gain, more, specificity)}"
             )
     columns = ["start", "at threshold 50 %: specificity", "sensitivity", "at equal specificity: threshold (least to greatest)", "sensitivity"]
     return markup.table([*columns, "against the first (95 % interval)"], lines), said

@@ -26,7 +26,7 @@ MEASURES = ("accuracy", "sensitivity", "specificity", "auc")
 ANCHORS = ("efficientnet-b0", "shufflenet")
 """Recorded networks by whose pace hours are estimated."""
 STUCK = 0.66
-"""Training loss from which nothing was learned; without learning it is log 2 = 0.69."""
+"""Training loss of a run that hardly learned; without learning it is log 2 = 0.69."""
 NOTHING = "Nothing is recorded of these systems yet."
 
 
@@ -84,7 +84,7 @@ class Compared:
 
     @cached_property
     def stuck(self) -> dict[str, list[int]]:
-        """Seeds of the runs that learned nothing, by system; a support vector machine, which is fitted to its optimum, has none."""
+        """Seeds of the runs whose training loss hardly fell, by system; a support vector machine, which is fitted to its optimum, has none."""
         found = {
             name: [record.config["seed"] for record in members if "penalty" not in record.history[-1] and record.history[-1]["train_loss"] > STUCK]
             for name, members in self.runs.items()
@@ -92,7 +92,7 @@ class Compared:
         return {name: seeds for name, seeds in found.items() if seeds}
 
     def budget(self) -> dict[str, str | int]:
-        """What every network gets, and which runs learned nothing, for the text."""
+        """What every network gets, and which runs hardly learned, for the text."""
         plan = self.planned
         stuck = [f"{SYSTEMS[name].title}, seed {seed}" for name, seeds in self.stuck.items() for seed in seeds]
         budget = f"{plan.schedule[-1]} steps of {plan.batch_size} images, {plan.resize}/{plan.crop} pixels, {len(plan.seeds)} seeds"
@@ -217,7 +217,7 @@ def answer(compared: Compared) -> str:
         return NOT_RECORDED
     better, worse = ([SYSTEMS[name].title for name in found if clear(found[name]["AUC"])] for clear in (lambda value: value.low > 0, lambda value: value.high < 0))
     best = max(compared.scores, key=lambda name: compared.scores[name]["auc"])
-    left_out = f" Left out: {_listed([SYSTEMS[name].title for name in compared.stuck])}, of which a run learned nothing." if compared.stuck else ""
+    left_out = f" Left out: {_listed([SYSTEMS[name].title for name in compared.stuck])}, of which a run's training loss hardly fell." if compared.stuck else ""
     return markup.text(
         f"On {compared.shown.place} and by AUC, {len(better)} of {len(found)} other systems and starts {'is' if len(better) == 1 else 'are'} better than the paper's approach in its small form, "
         f"of {_seen(compared.planned.runs_of(REFERENCE)[0])}{f' ({_listed(better)})' if 0 < len(better) < 4 else ''}, and {len(worse)} {'is' if len(worse) == 1 else 'are'} worse"

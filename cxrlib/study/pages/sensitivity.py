@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 
 from cxrlib import markup
 from cxrlib.experiment.record import Record
+from cxrlib.metrics.estimate import Estimate
 from cxrlib.study import pairs, parts
 from cxrlib.study.committed import Design
 from cxrlib.study.figures import captions
@@ -77,14 +79,29 @@ def gains(records: list[Record], inits: list[str]) -> str:
     return markup.table(["comparison", "difference in test accuracy (95 % interval)"], lines) if lines else NOT_RECORDED
 
 
-def steps(records: list[Record], design: Design) -> str:
-    """Each step of resolution and schedule in accuracy and in AUC, over all cells that differ in nothing else, as a Markdown table with plain intervals."""
-    lines = []
+def gaps(resolutions: Iterable[tuple[int, int]]) -> str:
+    """By how much a lung is larger in training than in the test at each resolution, size of the image over that of the crop: '1.25, 1.14 and 1.07'."""
+    *first, last = (f"{resize / crop:.2f}" for resize, crop in resolutions)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def steps(records: list[Record], design: Design) -> list[tuple[str, Estimate, Estimate]]:
+    """Each step of resolution and schedule: its name, and what it changes in accuracy and in AUC over all cells that differ in nothing else, with plain intervals."""
+    found = []
     for axis, name, unit in (("resolution", 1, "px"), ("schedule", -1, "steps")):
         values = getattr(design, f"{axis}s")
         for less, more in pairwise(values):
             first, second = pairs.partners(records, {axis: more}, {axis: less})
             if first:
-                both = [pairs.points(pairs.compare(first, second).estimate()), pairs.points(pairs.auc_difference(first, second))]
-                lines.append([f"{more[name]:,} {unit} against {less[name]:,}", *both])
-    return markup.table(["step", "accuracy (95 % interval)", "AUC (95 % interval)"], lines) if lines else NOT_RECORDED
+                found.append((f"{more[name]:,} {unit} against {less[name]:,}", pairs.compare(first, second).estimate(), pairs.auc_difference(first, second)))
+    return found
+
+
+def step_table(found: list[tuple[str, Estimate, Estimate]]) -> str:
+    """Of :func:`steps`, as a Markdown table; below it the steps that change the accuracy and not clearly the AUC."""
+    lines = [[name, pairs.points(accuracy), pairs.points(auc)] for name, accuracy, auc in found]
+    if not lines:
+        return NOT_RECORDED
+    unlike = [name for name, accuracy, auc in found if not accuracy.low <= 0 <= accuracy.high and auc.low <= 0 <= auc.high]
+    said = f"\n\nClear in accuracy and not in AUC: {'; '.join(unlike)}." if unlike else ""
+    return markup.table(["step", "accuracy (95 % interval)", "AUC (95 % interval)"], lines) + said

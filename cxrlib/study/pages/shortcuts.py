@@ -228,7 +228,7 @@ def answers(evidence: Evidence, guess: Estimate | None) -> dict[str, str]:
     if apart is None:
         found["source"] = evidence.missing
     else:
-        names = f"{' against '.join(apart['sources'])}{' among ' + apart['within'] + 's' if apart['within'] else ''}"
+        names = f"the sources {' and '.join(apart['sources'])}{', among ' + apart['within'] + 's' if apart['within'] else ''}"
         found["source"] = f"{beyond(apart['AUC'])}: {names}, AUC {apart['AUC'].percent()} %, balanced accuracy {apart['balanced accuracy'].percent()} %; 50 is chance"
     regions = by_region(evidence).set_index("region")
     for region in ("frame", "centre", "outside_lungs", "lungs"):

@@ -102,7 +102,7 @@ def test_sources_have_shares_of_their_own():
 def test_answers_follow_the_intervals():
     found = shortcuts.answers(evidence(), Estimate(0.97, 0.95, 0.99))
     assert found["size"].startswith("yes: 97.0 (95.0 to 99.0) %")
-    assert found["source"].startswith("yes: a against b among positives, AUC 100.0")
+    assert found["source"].startswith("yes: the sources a and b, among positives, AUC 100.0")
     assert found["frame"].startswith("not clear: AUC")
     assert found["left_out"].startswith("b: yes, AUC -")
     assert "no lung masks" in found["lungs"]
