@@ -63,6 +63,8 @@ lint: environment
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
 	@$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb teaching/labs/*.ipynb
+	@$(BIN)/codespell
+	@$(BIN)/codespell -D tools/british.txt --skip book/what_happens_if.md book/*.md notebooks/*.ipynb README.md CONTRIBUTING.md SECURITY.md results/README.md
 
 environment: $(STAMP)
 
@@ -97,7 +99,7 @@ coverage: environment
 	@$(BIN)/python benchmarks/coverage.py
 
 # What is missing of the tables of records in results/ that the book draws; hours on two cores, goes on where it was stopped.
-#   make results DATA=path/to/covidx-mini                      all of it
+#   make results DATA=path/to/covidx-mini                      the three tables of the quarter study
 #   make results DATA=path/to/covidx-mini STUDY=04_data_size   the runs of one notebook
 #   make results DATA=path/to/covidx-mini TABLE=quarter-lite   one table
 results: environment

@@ -6,7 +6,7 @@ Two ways of feeding a network are timed on the same steps (the same images, crop
 - *resident*: all training images lie on the device, and cropping, flipping and mixing happen there, as in airbench
   (Jordan 2024, arXiv:2404.00498).
 
-Each with single precision, bfloat16, channels last and a compiled step. Nothing here is part of a run's record: these are
+In single precision, in bfloat16 and with a compiled step; the trainer always has channels last on a GPU, the other way with and without. Nothing here is part of a run's record: these are
 rates, and they stand in the book only where somebody measured them.
 """
 
@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 from cxrlib.config import RunConfig  # noqa: E402
 from cxrlib.experiment.record import code_version  # noqa: E402
 from cxrlib.files import atomic_write  # noqa: E402
+from cxrlib.model.memory import keep_single_precision  # noqa: E402
 from cxrlib.model.network import create_model, normalise  # noqa: E402
 from cxrlib.train import sampling  # noqa: E402
 from cxrlib.train.finetune import learning_rate, mixup_loss, train  # noqa: E402
@@ -77,6 +78,7 @@ def resident(
     bf16: bool = False, last: bool = False, compiled: bool = False,
 ) -> None:  # fmt: skip
     """Train `model` in place with everything on the device, by the plans of :mod:`cxrlib.train.sampling`."""
+    keep_single_precision(config.precision)
     memory = torch.channels_last if last else torch.contiguous_format
     model.to(device, memory_format=memory).train()
     called = torch.compile(model) if compiled else model

@@ -193,7 +193,7 @@ class Training(Parameters):
     eval_every: int = Field(100, ge=1, description="steps between evaluations (Figure 5)")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu"] = "auto"
-    compiled: bool = Field(False, description="compile the network first, which takes a minute and makes long runs on a GPU quicker")
+    compiled: bool = Field(False, description="compile the network first, which takes a minute and may make long runs on a GPU quicker")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of a run; default all cores over the runs at a time")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints of an unfinished run")
     tracker: Literal["off", "tensorboard"] = Field("off", description="curves to STORE/tensorboard while a run trains")

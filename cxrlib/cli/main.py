@@ -193,12 +193,14 @@ def upstream(
     out: Annotated[Path, typer.Option(help="Folder for weights, records, images and checkpoints.")] = Path(".cache/upstream"),
     workers: Annotated[int | None, typer.Option(min=1, help="Pretrainings at a time; default as many as there are cores.")] = None,
 ) -> None:
-    """Pretrain again: on fractals, or on photographs, about an hour each on two cores. Stop it with Ctrl-C; the same command goes on."""
+    """Pretrain again: on fractals, about an hour on two cores, or on photographs, about three. Stop it with Ctrl-C; the same command goes on."""
     from cxrlib.processes import run_tasks, usable_cores
     from cxrlib.train import photographs
     from cxrlib.train import upstream as fractal_weights
 
     with plain_errors():
+        if not photos and (asked := next((each for each in name or () if each in {*photographs.FAMILIES, *photographs.UPSTREAMS}), None)):
+            raise ValueError(f"'{asked}' is pretrained on photographs; name their archive with --photos=path/to/tiny-imagenet-200.zip")
         names = fractal_weights.named(name or (photographs.FAMILIES if photos else []), photographs.UPSTREAMS if photos else fractal_weights.UPSTREAMS)
         at_once = min(workers or usable_cores(), len(names))
         threads = max(1, usable_cores() // at_once)

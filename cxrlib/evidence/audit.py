@@ -115,3 +115,13 @@ def weights(folder: Path = WEIGHTS_FOLDER) -> list[Check]:
         wrong = [f"{where} says {digest}" for where, digest in stated.items() if digest != found]
         checks.append(Check("weights", claim, f"SHA-256 {found}", f"{path.stem}.json", not wrong, f"{'; '.join(wrong)}; restore the file with git checkout" if wrong else ""))
     return checks
+
+
+def as_stated(path: Path) -> Check:
+    """A weights file that ships without a record of its training: its digest against the file beside it."""
+    try:
+        stated, found = stated_digest(path), file_digest(path)
+    except (OSError, ValueError) as error:
+        return Check("weights", f"{path.name} is the file of its checksum", "", path.name, False, f"it cannot be read ({error}); restore it with git checkout")
+    wrong = "" if stated == found else f"{path.stem}.sha256 says {stated}; restore the file with git checkout"
+    return Check("weights", f"{path.name} is the file of its checksum", f"SHA-256 {found}", f"{path.stem}.sha256", not wrong, wrong)

@@ -10,15 +10,18 @@ from cxrlib.evidence import audit, behind, glued
 from cxrlib.evidence.check import Check
 from cxrlib.weights.source import WEIGHTS_FOLDER
 
+LUNGS = WEIGHTS_FOLDER.parent / "model" / "lungs.safetensors"
 
-def without_training(root: Path = Path("."), weights: Path = WEIGHTS_FOLDER) -> list[Check]:
+
+def without_training(root: Path = Path("."), weights: Path = WEIGHTS_FOLDER, lungs: Path = LUNGS) -> list[Check]:
     """All that needs no training: about a minute on one core.
 
     Args:
         root: the checkout: ``results/``, ``notebooks/``, ``profiles/``, and ``book/executed/`` if the book is built.
-        weights: folder of the weights that ship.
+        weights: folder of the weights of the upstreams.
+        lungs: weights of the network that finds lungs.
     """
-    checks = [*audit.records(root / "results"), *audit.weights(weights)]
+    checks = [*audit.records(root / "results"), *audit.weights(weights), audit.as_stated(lungs)]
     try:
         stated = glued.read(root)
     except ValueError as error:

@@ -237,7 +237,7 @@ def _record(resolved: Resolved, training, predictions: dict[str, list], state, w
             "cores": os.cpu_count(),
             "processes": PartialState().num_processes,
         }
-        | ({"compiled": True} if resolved.config.compiled else {}),
+        | ({"compiled": True} if resolved.config.compiled and not is_classical(resolved.config.arch) else {}),
         history=state.history,
         predictions=predictions,
         wall_seconds=state.seconds,

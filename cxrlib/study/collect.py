@@ -6,10 +6,13 @@ A table holds records without weights and without images. What is missing of it 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-from cxrlib.config import ParameterError, unknown_name
+from cxrlib.config import ParameterError, RunConfig, unknown_name
 from cxrlib.experiment.one_run import open_dataset
 from cxrlib.experiment.record import Record, all_records
 from cxrlib.experiment.record_tables import write_table
@@ -19,6 +22,8 @@ from cxrlib.study.committed import PERFORMANCE, SENSITIVITY
 from cxrlib.study.grids import Study
 from cxrlib.study.parameters import STUDIES
 from cxrlib.study.plan import profile_runs
+from cxrlib.weights.resolve import resolve_initialisation
+from cxrlib.weights.source import WeightsError
 
 # A table is named like the profile whose runs it holds: those of these notebooks.
 TABLES: dict[str, tuple[str, ...]] = {
@@ -29,7 +34,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "bit-fp32": (SENSITIVITY,),
 }
 BY_DEFAULT = tuple(name for name in TABLES if name not in ("bit", "bit-fp32"))
-"""The tables that are completed when none is named; the others take hours and, one of them, weights that ``cxr upstream bit-photo`` makes."""
+"""The tables that are completed when none is named; the others take hours and, one of them, weights that ``cxr upstream bit-photo --photos=…`` makes."""
 
 
 def chosen(table: str, studies: Iterable[str] = ()) -> tuple[str, ...]:
@@ -94,6 +99,8 @@ def collect(
             f"{file} is about other images: those of '{other.data['name']}' (fingerprint {_images(other)[:12]}), not those of {data} "
             f"({images[:12]}); give that folder, or collect in another checkout"
         )
+    if before:
+        _refuse_other_weights(file, runs, [record for record in all_records(store) if record.key in {*there.added, *there.kept}])
     try:
         run_all(runs, workers)
     finally:
@@ -102,6 +109,20 @@ def collect(
             write_table(mine, file)
             after = len(mine)
     return before, after
+
+
+def _refuse_other_weights(file: Path, runs: list[RunConfig], there: list[Record]) -> None:
+    """Raise :class:`ParameterError` if a run of the table started from other weights than it would start from here: it would be there twice."""
+    digest = cache(lambda init, seed: resolve_initialisation(init, download=False, seed=seed).sha256)
+    planned = {json.dumps(config.identity(), sort_keys=True): config for config in runs}
+    for record in there:
+        config = planned.get(json.dumps(record.config, sort_keys=True))
+        with suppress(WeightsError):  # what is not here is named when it is wanted
+            if config is not None and (here := digest(config.init, config.seed)) != (stated := record.initialisation["sha256"]):
+                raise ParameterError(
+                    f"{file} holds runs from '{config.init}' with SHA-256 {str(stated)[:12]}…, and the weights that are here have {str(here)[:12]}…; "
+                    f"put the old weights back, or move {file} and .cache/{file.stem} away and run all of it again"
+                )
 
 
 def _images(record: Record) -> str:

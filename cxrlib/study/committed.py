@@ -140,7 +140,7 @@ def read(results: Path, profile: str, **overrides: Any) -> Recorded:
         overrides: parameters in place of those of the profile, as in :func:`cxrlib.study.plan.profile_runs`.
 
     Raises:
-        ValueError: if they come from more than one data set, or the file is damaged.
+        ValueError: if they come from more than one data set, hold a run twice, or the file is damaged.
     """
     planned = profile_runs(profile, **overrides)
     wanted = {_name(run.config.identity()) for run in planned}
@@ -148,4 +148,10 @@ def read(results: Path, profile: str, **overrides: Any) -> Recorded:
     data = {(record.data["name"], record.data.get("images", record.data["fingerprint"])) for record in records}
     if len(data) > 1:
         raise ValueError(f"{results} holds runs of several data sets ({', '.join(sorted(name for name, _ in data))}); one page shows one")
-    return Recorded(planned, {_name(record.config): record for record in records})
+    found: dict[str, Record] = {}
+    for record in records:
+        if (other := found.setdefault(_name(record.config), record)) is not record:
+            raise ValueError(
+                f"{results} holds one run twice, {other.key} and {record.key}: the same configuration from other initial weights or by another protocol; keep one of them"
+            )
+    return Recorded(planned, found)

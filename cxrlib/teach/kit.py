@@ -112,6 +112,7 @@ def collect_wheels(root: Path, folder: Path, all_of_them: bool) -> None:
     with tempfile.TemporaryDirectory() as place:  # setuptools leaves a folder beside the sources
         for name in ("pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(root / name, place)
+        shutil.copytree(root / "LICENSES", Path(place) / "LICENSES")
         shutil.copytree(root / "cxrlib", Path(place) / "cxrlib", ignore=shutil.ignore_patterns("__pycache__"))
         _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), place)
     if not all_of_them:
@@ -153,6 +154,7 @@ def gather(root: Path, pages: Path, work: Path, wheels: bool = False, ready: Pat
         shutil.copy(root / "results" / name, students / "results" / name)
     shutil.copytree(root / "profiles", students / "profiles")
     shutil.copy(root / "LICENSE", students / "LICENSE")
+    shutil.copytree(root / "LICENSES", students / "LICENSES")  # of the weights in the wheel
     editions.write(work / "editions", root / editions.LABS)
     shutil.move(work / "editions" / "student", students / "labs")
     shutil.move(work / "editions" / "teacher", teacher / "labs")

@@ -8,8 +8,8 @@ data of photo-s, ``photo-m-short`` the other way round.
 Each is pretrained :data:`PRETRAININGS` times from other random weights in another order, so that chance upstream can be
 told from the data: ``photo-s-0``, ``photo-s-1`` ... Settings were chosen by the accuracy on validation photographs alone.
 
-``bit-photo`` is the paper's own network, BiT-R50x1, on the data of photo-m: hours on every core, so it is made only when
-named, and once; a hundred times the size of the others, it does not ship.
+``bit-photo`` is the paper's own network, BiT-R50x1, on the data of photo-m: half a day of one core, so it is made only when
+named, and once; nearly fifty times the size of the others, it does not ship.
 """
 
 from __future__ import annotations

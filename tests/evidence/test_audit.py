@@ -9,6 +9,7 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from cxrlib.evidence import audit
+from cxrlib.evidence.verify import LUNGS
 from cxrlib.experiment.record import read_table, write_table
 from cxrlib.weights.source import WEIGHTS_FOLDER
 
@@ -19,6 +20,17 @@ def test_committed_records_and_shipped_weights_are_verified():
     checks = [*audit.records(ROOT / "results"), *audit.weights()]
     assert [check.note for check in checks if not check.verified] == []
     assert {check.record for check in checks} >= {"quarter.parquet", "upstream.parquet", "photo-m-1.json"}
+
+
+def test_weights_without_a_record_are_held_against_their_checksum(tmp_path):
+    for end in (".safetensors", ".sha256"):
+        shutil.copy(LUNGS.with_suffix(end), tmp_path)
+    copy = tmp_path / LUNGS.name
+    assert audit.as_stated(LUNGS).verified and audit.as_stated(copy).verified
+    copy.write_bytes(copy.read_bytes()[:-1] + b"x")
+    assert audit.as_stated(copy).verified is False and "git checkout" in audit.as_stated(copy).note
+    copy.unlink()
+    assert audit.as_stated(copy).verified is False
 
 
 def test_metrics_are_those_of_scikit_learn():

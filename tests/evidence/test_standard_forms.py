@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import tomllib
-from pathlib import Path
 
 import pytest
 from common import ROOT, script
@@ -149,9 +148,17 @@ def test_every_licence_that_is_named_is_there_and_no_other():
     assert named == {path.stem for path in (ROOT / "LICENSES").glob("*.txt")}
     assert (ROOT / "LICENSES" / "MIT.txt").read_text() == (ROOT / "LICENSE").read_text()
     assert content["annotations"][0]["path"] == "**"  # no file is without one
-    own = {each["path"]: each for each in content["annotations"][1:]}
-    for path, folder in (("cxrlib/weights/photo-*", WEIGHTS_FOLDER), ("cxrlib/model/lungs.*", ROOT / "cxrlib" / "model")):
-        assert own[path]["precedence"] == "override" and list(folder.glob(Path(path).name)), path
+    own = {path: each for each in content["annotations"][1:] for path in ([each["path"]] if isinstance(each["path"], str) else each["path"])}
+    assert {"cxrlib/weights/photo-*", "cxrlib/weights/bit-photo.json", "cxrlib/model/lungs.*"} <= set(own)
+    for path, each in own.items():
+        assert each["precedence"] == "override" and list(ROOT.glob(path)), path
+
+
+def test_weights_go_nowhere_without_their_terms():
+    """The wheel and the class folder hold weights that are not MIT."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["license"].split(" AND ")) == {path.stem for path in (ROOT / "LICENSES").glob("*.txt")}
+    assert project["license-files"] == ["LICENSE", "LICENSES/*"]
 
 
 # Environment

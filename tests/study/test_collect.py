@@ -10,6 +10,7 @@ from cxrlib.experiment import record_tables
 from cxrlib.experiment.sweep import RunsFailedError
 from cxrlib.study import collect, plan
 from cxrlib.study.committed import DATA_SIZE, PERFORMANCE
+from cxrlib.weights.source import Initialisation
 
 
 @pytest.fixture
@@ -42,6 +43,15 @@ def test_a_table_grows_by_what_is_missing(small, tmp_path, capfd):
     assert first in found
     assert {record.config["seed"] for record in found} == {0, 1}
     assert collect.collect("small", small, workers=1) == (2, 2)
+
+
+def test_a_table_from_other_weights_is_not_mixed_with_runs_from_those_here(small, tmp_path, monkeypatch):
+    collect.collect("small", small, [PERFORMANCE], workers=1)
+    before = (tmp_path / "results" / "small.parquet").read_bytes()
+    monkeypatch.setattr(collect, "resolve_initialisation", lambda *_, **__: Initialisation("random", None, "f" * 64))
+    with pytest.raises(ParameterError, match=r"small.parquet holds runs from 'random' .*; put the old weights back, or move .*small.parquet and .cache/small away"):
+        collect.collect("small", small, workers=1)
+    assert (tmp_path / "results" / "small.parquet").read_bytes() == before
 
 
 def test_what_was_computed_is_written_though_a_run_fails(small, tmp_path, monkeypatch):

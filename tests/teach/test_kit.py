@@ -44,7 +44,7 @@ def test_the_students_zip_is_whole_and_gives_nothing_away(made):
     with zipfile.ZipFile(path) as packed:
         names = {name.removeprefix("cxrlib-class/") for name in packed.namelist()}
         texts = {name: packed.read(name).decode(errors="replace") for name in packed.namelist()}
-    wanted = {"README.txt", "LICENSE", "slides.html", "handout.html", "quiz.html", "book/index.html", "profiles/quarter.yaml", "wheels/cxrlib-0.1.0-py3-none-any.whl"}
+    wanted = {"README.txt", "LICENSE", "LICENSES/LicenseRef-ImageNet-Research.txt", "slides.html", "handout.html", "quiz.html", "book/index.html", "profiles/quarter.yaml", "wheels/cxrlib-0.1.0-py3-none-any.whl"}
     wanted |= {f"labs/{lab.name}" for lab in editions.sources()} | {f"results/{name}" for name in kit.RECORDS} | {f"data/class/phantoms-{level:g}/phantom.json" for level in classroom.LEVELS}
     assert wanted <= names
     assert not any("teacher" in name or "key" in name for name in names)

@@ -67,6 +67,12 @@ def test_rungs_share_epochs_and_controls_share_steps():
         assert settings == dataclasses.replace(photographs.FAMILIES[family], seed=int(seed)) and int(seed) < photographs.PRETRAININGS
 
 
+@pytest.mark.parametrize("name", ["photo-m", "photo-s-1", BIT_PHOTO])
+def test_what_is_pretrained_on_photographs_asks_for_them(name, tmp_path):
+    said = CliRunner().invoke(app, ["upstream", name, "--out", str(tmp_path)])
+    assert said.exit_code == 1 and f"'{name}' is pretrained on photographs; name their archive with --photos=" in said.output
+
+
 def test_it_learns_and_its_record_says_from_what(archive, tmp_path):
     torch.set_num_threads(1)
     record = photographs.build("tiny", archive, tmp_path, tmp_path / "c", dataclasses.replace(TINY, steps=60), threads=1)
@@ -149,7 +155,7 @@ def test_wrong_zips_and_names_get_a_sentence(archive, tmp_path):
     for arguments, sentence in (
         (["--photos", str(tmp_path / "none.zip")], "there is no such file"),
         (["photo-x", "--photos", str(archive)], "there is no upstream 'photo-x'"),
-        (["photo-s"], "there is no upstream 'photo-s'; there are: fractal-s"),
+        (["photo-x"], "there is no upstream 'photo-x'; there are: fractal-s"),
     ):
         done = CliRunner().invoke(app, ["upstream", *arguments, "--out", str(tmp_path), "--workers", "1"])
         assert done.exit_code == 1 and sentence in done.output.replace("\n", " ") and "Traceback" not in done.output

@@ -9,6 +9,7 @@ from common import ROOT
 
 from cxrlib.config import RunConfig
 from cxrlib.experiment.record import Record
+from cxrlib.experiment.record_tables import read_table, write_table
 from cxrlib.study import committed, pairs, paper
 from cxrlib.study.committed import Design
 from cxrlib.study.pages import papers_cell
@@ -124,6 +125,15 @@ def test_the_pretraining_is_told_from_its_record(tmp_path):
         (tmp_path / "bit-photo.json").write_text(json.dumps(record | device))
         made = PapersCell.read(tmp_path / "none.parquet", tmp_path).made()
         assert f"100,000 photographs of 200 classes at 40 px 10 times ({spent} in bfloat16)" in made and "35.1 %" in made and "changed that by +5.0 points" in made
+
+
+def test_runs_from_two_pretrainings_do_not_pass_for_one_cell(tmp_path):
+    both = [read_table(ROOT / "results" / f"bit-{name}.parquet") for name in ("gpu", "short")]
+    write_table(both[0], tmp_path / "bit.parquet")
+    assert len(PapersCell.read(tmp_path / "bit.parquet").records) == 6
+    write_table([*both[0], both[1][0]], tmp_path / "bit.parquet")
+    with pytest.raises(ValueError, match="bit.parquet holds one run twice, .*; keep one of them"):
+        PapersCell.read(tmp_path / "bit.parquet")
 
 
 def test_the_committed_runs_are_pairs_of_the_cell():
