@@ -7,7 +7,7 @@ be drawn, and what it lacks is counted.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,10 @@ class Recorded:
     def answers(self, configs: list[RunConfig]) -> list[Record]:
         """The records of some runs, those that there are."""
         return [self.found[name] for config in configs if (name := _name(config.identity())) in self.found]
+
+    def with_others(self, records: Iterable[Record]) -> Recorded:
+        """The same runs, with these records in place of those of the same configuration."""
+        return Recorded(self.planned, self.found | {_name(record.config): record for record in records})
 
     def of_paper(self) -> tuple[list[Record], int]:
         """The records behind the paper's claims, and how many runs these need."""

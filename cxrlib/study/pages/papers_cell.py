@@ -6,7 +6,7 @@ What such a cell can say of the paper's sentences is decided by the rules of :mo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -179,8 +179,13 @@ class PapersCell:
         accuracy, area = pairs.compare(first, second, self.real.threshold).estimate(), pairs.auc_difference(first, second)
         return (
             f"After {upstream.epochs(self.shorter['settings']):g} passes ({percentage(self.shorter['held_out_accuracy']):.1f} % of the validation photographs) the same runs were made too: "
-            f"the longer pretraining changes their accuracy by {pairs.points(accuracy)} and the AUC by {pairs.points(area)}."
+            f"the longer pretraining changes their accuracy by {pairs.points(accuracy)} and the AUC by {pairs.points(area)}. {self._by_the_rules(self.before.verdicts, 'With these, by the rules of the verdicts,')}"
         )
+
+    @property
+    def before(self) -> PapersCell:
+        """The cell as it was with the shorter pretraining."""
+        return replace(self, real=replace(self.real, runs=self.real.runs.with_others(self.again["short"])))
 
     def answer(self, axes: Iterable[str] = ("init", "mixup")) -> str:
         """What pretraining and mixup change in test accuracy and AUC, each over all that is recorded, in one sentence."""
@@ -196,8 +201,16 @@ class PapersCell:
 
     def by_the_rules(self) -> str:
         """What the accuracy with mixup says of more upstream data by the rules of the verdicts, in one sentence; empty without runs of both starts."""
-        said = [f"{answer.result}: {answer.word}" for row in self.verdicts if row.number == 1 for answer in row.parts if answer.interval is not None]
-        return f"By the verdicts' rules, with mixup and adjusted for all comparisons, pretraining changes the accuracy by {said[0]}." if said else ""
+        said = self._by_the_rules(self.verdicts, "By the verdicts' rules, with mixup and adjusted for all comparisons,")
+        word, before = ({answer.word for row in found for answer in row.parts if row.number == 1} for found in (self.verdicts, self.before.verdicts))
+        if said and self.shorter and self.again["short"] and word != before:
+            said += f" From a pretraining of {upstream.epochs(self.shorter['settings']):g} passes in place of {upstream.epochs(self.pretraining['settings']):g} it was {' and '.join(before)}."
+        return said
+
+    @staticmethod
+    def _by_the_rules(verdicts: list[Verdict], begun: str) -> str:
+        said = [f"{answer.result}: {answer.word}" for row in verdicts if row.number == 1 for answer in row.parts if answer.interval is not None]
+        return f"{begun} pretraining changes the accuracy by {said[0]}." if said else ""
 
     def calls(self) -> str:
         """How often each start calls an image rightly at the threshold, by class, in one sentence: AUC does not see where a threshold falls."""

@@ -91,12 +91,13 @@ def test_tables_say_what_the_runs_show():
     assert made.answer().startswith("pretraining on photographs changes test accuracy by +10.0 points (+6.5 to +13.5) and the AUC by +")
     assert "; mixup changes test accuracy by +5.0 points (+3.0 to +7.0) and the AUC by +" in made.answer()
     assert "from random weights 84.7 % of the positive images and 15.7 % of the negative ones; from many photographs 94.7 %" in made.calls()
-    assert made.by_the_rules().startswith("By the verdicts' rules, with mixup") and made.by_the_rules().endswith(": holds.")
+    assert made.by_the_rules().startswith("By the verdicts' rules, with mixup") and made.by_the_rules().endswith(": holds. From a pretraining of 2 passes in place of 10 it was contradicted.")
     assert "mixup" not in made.answer(["init"]) and made.answer().startswith(made.answer(["init"]).partition(" (95 %")[0])
     assert "+5.0 points (" in rows["one core against a GPU, from photographs"] and "| 6 |" in rows["10 passes of pretraining against 2"]
     assert "In float32, 3 runs call 0 of 600 test images otherwise; against it, bfloat16 changes the accuracy by +0.0 points" in made.otherwise()
     assert "On a GPU, 6 runs call 60 of 1,200 test images otherwise; against it, one core changes the accuracy by +5.0 points (" in made.otherwise()
     assert made.longer().startswith("After 2 passes (19.0 % of the validation photographs) the same runs were made too: the longer pretraining changes their accuracy by +15.0 points (")
+    assert ". With these, by the rules of the verdicts, pretraining changes the accuracy by -10.0 points (" in made.longer() and made.longer().endswith(": contradicted.")
     assert made.otherwise() in made.method() and made.longer() in made.method()
     assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "The quickest run took 20 minutes" in made.method()
     assert made.finding() == (
