@@ -17,6 +17,7 @@ WORKDIR /work
 
 # The environment alone first: it is made again only if the lock changes.
 COPY --chown=reader requirements.lock pyproject.toml README.md LICENSE Makefile ./
+COPY --chown=reader LICENSES LICENSES
 COPY --chown=reader tools/locked.py tools/
 COPY --chown=reader cxrlib cxrlib
 RUN make environment

@@ -123,5 +123,5 @@ def as_stated(path: Path) -> Check:
         stated, found = stated_digest(path), file_digest(path)
     except (OSError, ValueError) as error:
         return Check("weights", f"{path.name} is the file of its checksum", "", path.name, False, f"it cannot be read ({error}); restore it with git checkout")
-    wrong = "" if stated == found else f"{path.stem}.sha256 says {stated}; restore the file with git checkout"
+    wrong = "" if stated == found else f"{path.stem}.sha256 {f'says {stated}' if stated else 'is missing'}; restore the file with git checkout"
     return Check("weights", f"{path.name} is the file of its checksum", f"SHA-256 {found}", f"{path.stem}.sha256", not wrong, wrong)

@@ -99,8 +99,7 @@ def collect(
             f"{file} is about other images: those of '{other.data['name']}' (fingerprint {_images(other)[:12]}), not those of {data} "
             f"({images[:12]}); give that folder, or collect in another checkout"
         )
-    if before:
-        _refuse_other_weights(file, runs, [record for record in all_records(store) if record.key in {*there.added, *there.kept}])
+    _refuse_other_weights(file, store, runs, [record for record in all_records(store) if _images(record) == images])
     try:
         run_all(runs, workers)
     finally:
@@ -111,8 +110,14 @@ def collect(
     return before, after
 
 
-def _refuse_other_weights(file: Path, runs: list[RunConfig], there: list[Record]) -> None:
-    """Raise :class:`ParameterError` if a run of the table started from other weights than it would start from here: it would be there twice."""
+def _refuse_other_weights(file: Path, store: Path, runs: list[RunConfig], there: list[Record]) -> None:
+    """Raise :class:`ParameterError` if a run in table or store started from other weights than another, or than it would here: it would be in the table twice."""
+    seen: dict[str, Record] = {}
+    for record in there:
+        if (other := seen.setdefault(json.dumps(record.config, sort_keys=True), record)) is not record:
+            raise ParameterError(
+                f"{file} and {store} hold one run twice, {other.key} and {record.key}, from other initial weights; move away what is older, {store} or both, and run it again"
+            )
     digest = cache(lambda init, seed: resolve_initialisation(init, download=False, seed=seed).sha256)
     planned = {json.dumps(config.identity(), sort_keys=True): config for config in runs}
     for record in there:
@@ -121,7 +126,7 @@ def _refuse_other_weights(file: Path, runs: list[RunConfig], there: list[Record]
             if config is not None and (here := digest(config.init, config.seed)) != (stated := record.initialisation["sha256"]):
                 raise ParameterError(
                     f"{file} holds runs from '{config.init}' with SHA-256 {str(stated)[:12]}…, and the weights that are here have {str(here)[:12]}…; "
-                    f"put the old weights back, or move {file} and .cache/{file.stem} away and run all of it again"
+                    f"put the old weights back, or move {file} and {store} away and run all of it again"
                 )
 
 

@@ -103,9 +103,9 @@ class Recorded:
         """The records of some runs, those that there are."""
         return [self.found[name] for config in configs if (name := _name(config.identity())) in self.found]
 
-    def with_others(self, records: Iterable[Record]) -> Recorded:
-        """The same runs, with these records in place of those of the same configuration."""
-        return Recorded(self.planned, self.found | {_name(record.config): record for record in records})
+    def with_records(self, records: Iterable[Record]) -> Recorded:
+        """The same planned runs with these records of them, and no others."""
+        return Recorded(self.planned, {_name(record.config): record for record in records})
 
     def of_paper(self) -> tuple[list[Record], int]:
         """The records behind the paper's claims, and how many runs these need."""
@@ -155,7 +155,6 @@ def read(results: Path, profile: str, **overrides: Any) -> Recorded:
     found: dict[str, Record] = {}
     for record in records:
         if (other := found.setdefault(_name(record.config), record)) is not record:
-            raise ValueError(
-                f"{results} holds one run twice, {other.key} and {record.key}: the same configuration from other initial weights or by another protocol; keep one of them"
-            )
+            same = "the same record" if other.key == record.key else "the same configuration from other initial weights or by another protocol"
+            raise ValueError(f"{results} holds one run twice, {other.key} and {record.key}: {same}; keep one of them")
     return Recorded(planned, found)

@@ -108,6 +108,7 @@ def collect_wheels(root: Path, folder: Path, all_of_them: bool) -> None:
     Raises:
         BookError: in the words of pip, such as that there is no network.
     """
+    _check_licences(root)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:  # setuptools leaves a folder beside the sources
         for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -122,6 +123,12 @@ def collect_wheels(root: Path, folder: Path, all_of_them: bool) -> None:
         wanted.write_text(pinned((root / "requirements.lock").read_text(encoding="utf-8"), needed(root)), encoding="utf-8")
         _pip("download", "--no-deps", "--require-hashes", "-r", str(wanted), "-d", str(folder))
     _pip("install", "--dry-run", "--ignore-installed", "--no-index", "--find-links", str(folder), WANTED)  # is it whole?
+
+
+def _check_licences(root: Path) -> None:
+    """Raise :class:`BookError` if the terms of the weights are not there: they go wherever the weights go."""
+    if not (root / "LICENSES").is_dir():
+        raise BookError(f"{root / 'LICENSES'} is missing, with the terms of the weights; restore it with git checkout")
 
 
 def gather(root: Path, pages: Path, work: Path, wheels: bool = False, ready: Path | None = None) -> tuple[Path, Path]:
@@ -139,6 +146,7 @@ def gather(root: Path, pages: Path, work: Path, wheels: bool = False, ready: Pat
     """
     if not (pages / "index.html").is_file():
         raise BookError(f"{pages} holds no index.html; run `make book STUDENT=1` first")
+    _check_licences(root)
     students, teacher = work / NAME, work / f"{NAME}-teacher"
     before = Path.cwd()
     os.chdir(root)

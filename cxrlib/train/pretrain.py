@@ -128,9 +128,9 @@ def pretrain(
     loss_sum, right = torch.zeros((), device=device, dtype=torch.float64), torch.zeros((), device=device, dtype=torch.int64)
     batches = Batches(images, labels, batch_size, crop or images.shape[1], seed)
 
-    def check_finite(loss: torch.Tensor) -> None:
+    def check_finite(loss: torch.Tensor, where: str) -> None:
         if not torch.isfinite(loss):
-            raise NonFiniteLossError(f"the loss is {loss.item()} at step {progress.step}; lower base_lr from {base_lr:g}")
+            raise NonFiniteLossError(f"the loss is {loss.item()} {where} step {progress.step}; lower base_lr from {base_lr:g}")
 
     loader = batches.loader(progress.step, steps, 0 if device.type == "cpu" else WORKERS, device.type == "cuda")
     started = time.perf_counter()
@@ -146,7 +146,7 @@ def pretrain(
         loss_sum += loss.detach()
         right += (logits.argmax(1) == target).sum()
         if device.type == "cpu":  # to look at the loss makes a GPU wait: there it is done where a row is written
-            check_finite(loss)
+            check_finite(loss, "at")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -155,7 +155,7 @@ def pretrain(
         progress.seconds = already + time.perf_counter() - started
         last = progress.step == steps or (stop_after is not None and time.perf_counter() - started > stop_after)
         if progress.step % log_every == 0 or last:
-            check_finite(loss_sum)
+            check_finite(loss_sum, "before")
             progress.history.append(
                 {
                     "step": progress.step,

@@ -29,6 +29,8 @@ def test_weights_without_a_record_are_held_against_their_checksum(tmp_path):
     assert audit.as_stated(LUNGS).verified and audit.as_stated(copy).verified
     copy.write_bytes(copy.read_bytes()[:-1] + b"x")
     assert audit.as_stated(copy).verified is False and "git checkout" in audit.as_stated(copy).note
+    copy.with_suffix(".sha256").unlink()
+    assert "lungs.sha256 is missing" in audit.as_stated(copy).note
     copy.unlink()
     assert audit.as_stated(copy).verified is False
 

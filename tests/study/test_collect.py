@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from cxrlib.cli.main import app
 from cxrlib.config import ParameterError, RunConfig
 from cxrlib.experiment import record_tables
+from cxrlib.experiment.record import all_records, content_key, save_without_weights
 from cxrlib.experiment.sweep import RunsFailedError
 from cxrlib.study import collect, plan
 from cxrlib.study.committed import DATA_SIZE, PERFORMANCE
@@ -52,6 +53,22 @@ def test_a_table_from_other_weights_is_not_mixed_with_runs_from_those_here(small
     with pytest.raises(ParameterError, match=r"small.parquet holds runs from 'random' .*; put the old weights back, or move .*small.parquet and .cache/small away"):
         collect.collect("small", small, workers=1)
     assert (tmp_path / "results" / "small.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_a_store_with_runs_from_other_weights_does_not_spoil_a_table(small, tmp_path, table):
+    """As after another pretraining, or a new table over an old store."""
+    collect.collect("small", small, workers=1)
+    file, store = tmp_path / "results" / "small.parquet", tmp_path / ".cache" / "small"
+    first = all_records(store)[0]
+    key = content_key(first.config, first.data["fingerprint"], "e" * 64, normalisation={})
+    save_without_weights(first.model_copy(update={"key": key, "initialisation": first.initialisation | {"sha256": "e" * 64}}), store)
+    before = file.read_bytes()
+    if not table:
+        file.unlink()
+    with pytest.raises(ParameterError, match=r"hold one run twice, .*, from other initial weights; move away what is older"):
+        collect.collect("small", small, workers=1)
+    assert file.read_bytes() == before if table else not file.exists()
 
 
 def test_what_was_computed_is_written_though_a_run_fails(small, tmp_path, monkeypatch):

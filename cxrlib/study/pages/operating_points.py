@@ -54,7 +54,8 @@ def at_equal_specificity(runs: ByInit, values: Values, resamples: int, threshold
     # There the threshold would hang on one image, the negative that looks most positive, or least.
     none = f"at {percentage(threshold):g} % {'no' if equal == 1 else 'every'} negative image of the test set is called positive from {style.named(first)}"
     lines, beside, said = [], "", f"{none}, so sensitivities at that specificity cannot be compared"
-    for specificity in (STRICT, equal) if 0 < equal < 1 else (STRICT,):
+    equal = STRICT if np.isclose(equal, STRICT) else equal
+    for specificity in dict.fromkeys((STRICT, equal) if 0 < equal < 1 else (STRICT,)):
         matched = thresholds.at_specificity(runs, specificity, resamples, threshold)
         for row in matched.itertuples():
             half = values[row.init]

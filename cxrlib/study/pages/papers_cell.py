@@ -53,12 +53,23 @@ class PapersCell:
     def read(cls, results: Path, folder: Path = WEIGHTS_FOLDER) -> PapersCell:
         """The runs in ``results``, such as ``bit.parquet``, and those of ``bit-fp32.parquet``, ``bit-gpu.parquet`` and so on beside it.
 
+        The record of a pretraining counts where the runs started from its weights.
+
         Raises:
-            ValueError: as :func:`cxrlib.study.committed.read`, or if the record of a pretraining is damaged.
+            ValueError: as :func:`cxrlib.study.committed.read`, if a table beside it is about other images, or if the record of a pretraining is damaged.
         """
+        if results.is_dir():
+            raise ValueError(f"cell: {results} is a folder; name a table of runs, such as results/bit.parquet")
         beside = {name: results.with_name(f"{results.stem}-{name}.parquet") for name in AGAIN}
         again = {name: committed.read(beside[name], profile).of(committed.SENSITIVITY) for name, profile in AGAIN.items()}
-        return cls(RealStudy.read(results, PROFILE), again, upstream.of_large_network(folder / f"{BIT_PHOTO}.json"), upstream.of_large_network(beside["short"].with_suffix(".json")))
+        real = RealStudy.read(results, PROFILE)
+        for name, records in again.items():
+            images = [{record.data.get("images", record.data["fingerprint"]) for record in arm} for arm in (real.runs.records, records)]
+            if all(images) and images[0] != images[1]:
+                raise ValueError(f"{beside[name]} is about other images than {results}; move it away, or take both from one data set")
+        made = upstream.of_large_network(folder / f"{BIT_PHOTO}.json"), upstream.of_large_network(beside["short"].with_suffix(".json"))
+        starts = [{record.initialisation["sha256"] for record in arm if pairs.setting(record)["init"] == BIT_PHOTO} for arm in (real.runs.records, again["short"])]
+        return cls(real, again, *(record if record and used <= {record["sha256"]} else None for record, used in zip(made, starts, strict=True)))
 
     @cached_property
     def records(self) -> list[Record]:
@@ -177,15 +188,19 @@ class PapersCell:
         if not (first and self.pretraining and self.shorter):
             return ""
         accuracy, area = pairs.compare(first, second, self.real.threshold).estimate(), pairs.auc_difference(first, second)
+        rule = self._by_the_rules(self.before.verdicts, " With these, by the rules of the verdicts,") if self.before else ""
         return (
             f"After {upstream.epochs(self.shorter['settings']):g} passes ({percentage(self.shorter['held_out_accuracy']):.1f} % of the validation photographs) the same runs were made too: "
-            f"the longer pretraining changes their accuracy by {pairs.points(accuracy)} and the AUC by {pairs.points(area)}. {self._by_the_rules(self.before.verdicts, 'With these, by the rules of the verdicts,')}"
+            f"the longer pretraining changes their accuracy by {pairs.points(accuracy)} and the AUC by {pairs.points(area)}.{rule}"
         )
 
-    @property
-    def before(self) -> PapersCell:
-        """The cell as it was with the shorter pretraining."""
-        return replace(self, real=replace(self.real, runs=self.real.runs.with_others(self.again["short"])))
+    @cached_property
+    def before(self) -> PapersCell | None:
+        """The cell as it was with the shorter pretraining; None unless each of its runs from photographs is there from that one too."""
+        others = [record for record in self.records if pairs.setting(record)["init"] != BIT_PHOTO]
+        if len(self._pairs("short")[0]) < max(1, len(self.records) - len(others)):
+            return None
+        return replace(self, real=replace(self.real, runs=self.real.runs.with_records([*others, *self.again["short"]])))
 
     def answer(self, axes: Iterable[str] = ("init", "mixup")) -> str:
         """What pretraining and mixup change in test accuracy and AUC, each over all that is recorded, in one sentence."""
@@ -202,8 +217,11 @@ class PapersCell:
     def by_the_rules(self) -> str:
         """What the accuracy with mixup says of more upstream data by the rules of the verdicts, in one sentence; empty without runs of both starts."""
         said = self._by_the_rules(self.verdicts, "By the verdicts' rules, with mixup and adjusted for all comparisons,")
-        word, before = ({answer.word for row in found for answer in row.parts if row.number == 1} for found in (self.verdicts, self.before.verdicts))
-        if said and self.shorter and self.again["short"] and word != before:
+        before = self.before
+        if not (said and before and self.shorter and self.pretraining):
+            return said
+        word, before = ({answer.word for row in found for answer in row.parts if row.number == 1} for found in (self.verdicts, before.verdicts))
+        if word != before:
             said += f" From a pretraining of {upstream.epochs(self.shorter['settings']):g} passes in place of {upstream.epochs(self.pretraining['settings']):g} it was {' and '.join(before)}."
         return said
 

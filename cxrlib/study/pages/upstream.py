@@ -38,7 +38,16 @@ def of_large_network(made: Path) -> dict | None:
     Raises:
         ValueError: if the record is damaged.
     """
-    return json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
+    if not made.is_file():
+        return None
+    try:
+        record = json.loads(made.read_text(encoding="utf-8"))
+        missing = [name for name in ("settings", "seconds", "threads", "held_out_accuracy", "history", "sha256") if name not in record]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{made} is damaged ({error}); restore it with git checkout") from None
+    if not isinstance(record, dict) or missing:
+        raise ValueError(f"{made} is no record of a pretraining (it lacks {', '.join(missing) or 'names'}); restore it with git checkout")
+    return record
 
 
 def epochs(settings: dict) -> float:

@@ -2,13 +2,14 @@
 
 import html
 import json
+import shutil
 
 import numpy as np
 import pytest
 from common import ROOT
 
 from cxrlib.config import RunConfig
-from cxrlib.experiment.record import Record
+from cxrlib.experiment.record import Record, content_key
 from cxrlib.experiment.record_tables import read_table, write_table
 from cxrlib.study import committed, pairs, paper
 from cxrlib.study.committed import Design
@@ -59,7 +60,7 @@ def pretraining(steps: int, reached: float) -> dict:
     """The record of one that rose by five points in the last fifth of its steps."""
     history = [{"step": steps // 2, "validation_accuracy": reached - 0.05}, {"step": steps, "validation_accuracy": reached}]
     settings = {"classes": 200, "instances": 500, "crop": 40, "steps": steps, "batch_size": 100}
-    return {"settings": settings, "seconds": 7200, "threads": 2, "held_out_accuracy": reached, "history": history}
+    return {"settings": settings, "seconds": 7200, "threads": 2, "held_out_accuracy": reached, "history": history, "sha256": "1" * 64}
 
 
 def test_the_cell_is_one_of_the_papers_grid():
@@ -135,6 +136,42 @@ def test_runs_from_two_pretrainings_do_not_pass_for_one_cell(tmp_path):
     write_table([*both[0], both[1][0]], tmp_path / "bit.parquet")
     with pytest.raises(ValueError, match="bit.parquet holds one run twice, .*; keep one of them"):
         PapersCell.read(tmp_path / "bit.parquet")
+
+
+def test_a_part_of_the_shorter_pretrainings_runs_gives_no_word():
+    """Merged with runs of the longer one they would be neither."""
+    made = cell()
+    assert made.before is not None
+    made.again["short"] = [record for record in made.again["short"] if record.config["mixup"] == "off"]
+    part = PapersCell(made.real, made.again, made.pretraining, made.shorter)
+    assert part.before is None and part.by_the_rules().endswith(": holds.") and "With these" not in part.longer() and "| 3 |" in part.differences().splitlines()[-1]
+    bare = PapersCell(made.real, cell().again, None, None)
+    assert bare.by_the_rules().endswith(": holds.") and bare.longer() == "" and NOT_RECORDED in bare.made()
+
+
+def test_what_lies_beside_the_cell_is_about_the_same_runs(tmp_path):
+    for name in ("bit", "bit-gpu", "bit-short"):
+        shutil.copy(ROOT / "results" / f"{name}.parquet", tmp_path)
+    shutil.copy(ROOT / "results" / "bit-short.json", tmp_path)
+    found = PapersCell.read(tmp_path / "bit.parquet")
+    assert found.pretraining and found.shorter and found.pretraining["sha256"] != found.shorter["sha256"]
+    other = PapersCell.read(tmp_path / "bit-short.parquet")
+    assert other.pretraining is None and NOT_RECORDED in other.made(), "the record is of other weights than these runs started from"
+    shutil.copy(ROOT / "cxrlib" / "weights" / "bit-photo.json", tmp_path / "bit-short.json")
+    assert PapersCell.read(tmp_path / "bit.parquet").shorter is None
+    for content in ("", "[]", "{}", '{"settings": 1'):
+        (tmp_path / "bit-short.json").write_text(content)
+        with pytest.raises(ValueError, match=r"bit-short.json is .*; restore it with git checkout"):
+            PapersCell.read(tmp_path / "bit.parquet")
+    (tmp_path / "bit-short.json").unlink()
+    records = read_table(tmp_path / "bit-gpu.parquet")
+    keys = [content_key(record.config, "f" * 64, record.initialisation["sha256"], normalisation={}) for record in records]
+    moved = [record.model_copy(update={"key": key, "data": record.data | {"fingerprint": "f" * 64}}) for key, record in zip(keys, records, strict=True)]
+    write_table(moved, tmp_path / "bit-gpu.parquet")
+    with pytest.raises(ValueError, match=r"bit-gpu.parquet is about other images than .*bit.parquet"):
+        PapersCell.read(tmp_path / "bit.parquet")
+    with pytest.raises(ValueError, match="is a folder; name a table of runs"):
+        PapersCell.read(tmp_path)
 
 
 def test_the_committed_runs_are_pairs_of_the_cell():
