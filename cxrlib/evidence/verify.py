@@ -8,9 +8,8 @@ from pathlib import Path
 
 from cxrlib.evidence import audit, behind, glued
 from cxrlib.evidence.check import Check
+from cxrlib.model.segmentation import SHIPPED as LUNGS
 from cxrlib.weights.source import WEIGHTS_FOLDER
-
-LUNGS = WEIGHTS_FOLDER.parent / "model" / "lungs.safetensors"
 
 
 def without_training(root: Path = Path("."), weights: Path = WEIGHTS_FOLDER, lungs: Path = LUNGS) -> list[Check]:

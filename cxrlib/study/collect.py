@@ -6,7 +6,6 @@ A table holds records without weights and without images. What is missing of it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -18,7 +17,7 @@ from cxrlib.experiment.record import Record, all_records
 from cxrlib.experiment.record_tables import write_table
 from cxrlib.experiment.store import import_table
 from cxrlib.experiment.sweep import run_all
-from cxrlib.study.committed import PERFORMANCE, SENSITIVITY
+from cxrlib.study.committed import PERFORMANCE, SENSITIVITY, images_of, run_name, twice
 from cxrlib.study.grids import Study
 from cxrlib.study.parameters import STUDIES
 from cxrlib.study.plan import profile_runs
@@ -93,18 +92,18 @@ def collect(
     overrides = {"data": data, "labels": labels, "store": store, "checkpoint_every": 100, "strict": strict}
     runs = [run.config for run in profile_runs(table, wanted, **overrides)]
     images = open_dataset(runs[0]).fingerprint if runs else None
-    others = [record for record in all_records(store) if _images(record) != images]
-    if runs and before and (other := next((record for record in others if record.key in {*there.added, *there.kept}), None)):
+    stored = all_records(store)
+    if runs and before and (other := next((record for record in stored if images_of(record) != images and record.key in {*there.added, *there.kept}), None)):
         raise ParameterError(
-            f"{file} is about other images: those of '{other.data['name']}' (fingerprint {_images(other)[:12]}), not those of {data} "
+            f"{file} is about other images: those of '{other.data['name']}' (fingerprint {images_of(other)[:12]}), not those of {data} "
             f"({images[:12]}); give that folder, or collect in another checkout"
         )
-    _refuse_other_weights(file, store, runs, [record for record in all_records(store) if _images(record) == images])
+    _refuse_other_weights(file, store, runs, [record for record in stored if images_of(record) == images])
     try:
         run_all(runs, workers)
     finally:
         # The store may hold what an earlier call computed on other data.
-        if mine := [record for record in all_records(store) if _images(record) == images]:
+        if mine := [record for record in all_records(store) if images_of(record) == images]:
             write_table(mine, file)
             after = len(mine)
     return before, after
@@ -112,24 +111,16 @@ def collect(
 
 def _refuse_other_weights(file: Path, store: Path, runs: list[RunConfig], there: list[Record]) -> None:
     """Raise :class:`ParameterError` if a run in table or store started from other weights than another, or than it would here: it would be in the table twice."""
-    seen: dict[str, Record] = {}
-    for record in there:
-        if (other := seen.setdefault(json.dumps(record.config, sort_keys=True), record)) is not record:
-            raise ParameterError(
-                f"{file} and {store} hold one run twice, {other.key} and {record.key}, from other initial weights; move away what is older, {store} or both, and run it again"
-            )
+    if both := twice(there):
+        keys = " and ".join(record.key for record in both)
+        raise ParameterError(f"{file} and {store} hold one run twice, {keys}, from other initial weights; move away what is older, {store} or both, and run it again")
     digest = cache(lambda init, seed: resolve_initialisation(init, download=False, seed=seed).sha256)
-    planned = {json.dumps(config.identity(), sort_keys=True): config for config in runs}
+    planned = {run_name(config.identity()): config for config in runs}
     for record in there:
-        config = planned.get(json.dumps(record.config, sort_keys=True))
+        config = planned.get(run_name(record.config))
         with suppress(WeightsError):  # what is not here is named when it is wanted
             if config is not None and (here := digest(config.init, config.seed)) != (stated := record.initialisation["sha256"]):
                 raise ParameterError(
                     f"{file} holds runs from '{config.init}' with SHA-256 {str(stated)[:12]}…, and the weights that are here have {str(here)[:12]}…; "
                     f"put the old weights back, or move {file} and {store} away and run all of it again"
                 )
-
-
-def _images(record: Record) -> str:
-    """Fingerprint of the images of a record, whatever masks lay over them."""
-    return record.data.get("images", record.data["fingerprint"])

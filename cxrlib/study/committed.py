@@ -92,20 +92,20 @@ class Recorded:
     @property
     def records(self) -> list[Record]:
         """Every record of the profile, in the order in which the notebooks ask for them."""
-        return [self.found[name] for run in self.planned if (name := _name(run.config.identity())) in self.found]
+        return [self.found[name] for run in self.planned if (name := run_name(run.config.identity())) in self.found]
 
     def of(self, *notebooks: str) -> list[Record]:
         """The records that some notebooks ask for, each once; a run may belong to several notebooks."""
         runs = (run for run in self.planned if set(notebooks) & set(run.studies))
-        return [self.found[name] for run in runs if (name := _name(run.config.identity())) in self.found]
+        return [self.found[name] for run in runs if (name := run_name(run.config.identity())) in self.found]
 
     def answers(self, configs: list[RunConfig]) -> list[Record]:
         """The records of some runs, those that there are."""
-        return [self.found[name] for config in configs if (name := _name(config.identity())) in self.found]
+        return [self.found[name] for config in configs if (name := run_name(config.identity())) in self.found]
 
     def with_records(self, records: Iterable[Record]) -> Recorded:
         """The same planned runs with these records of them, and no others."""
-        return Recorded(self.planned, {_name(record.config): record for record in records})
+        return Recorded(self.planned, {run_name(record.config): record for record in records})
 
     def of_paper(self) -> tuple[list[Record], int]:
         """The records behind the paper's claims, and how many runs these need."""
@@ -133,8 +133,23 @@ class Recorded:
         return next((record.data["name"] for record in self.records), "no records")
 
 
-def _name(identity: dict) -> str:
+def run_name(identity: dict) -> str:
+    """What tells a run from every other but for its data and initial weights: its configuration as text."""
     return json.dumps(identity, sort_keys=True)
+
+
+def twice(records: Iterable[Record]) -> tuple[Record, Record] | None:
+    """The first two records of one configuration, which are of other initial weights or another protocol; None if there are none."""
+    found: dict[str, Record] = {}
+    for record in records:
+        if (other := found.setdefault(run_name(record.config), record)) is not record:
+            return other, record
+    return None
+
+
+def images_of(record: Record) -> str:
+    """Fingerprint of the images of a record, whatever masks lay over them."""
+    return record.data.get("images", record.data["fingerprint"])
 
 
 def read(results: Path, profile: str, **overrides: Any) -> Recorded:
@@ -147,14 +162,13 @@ def read(results: Path, profile: str, **overrides: Any) -> Recorded:
         ValueError: if they come from more than one data set, hold a run twice, or the file is damaged.
     """
     planned = profile_runs(profile, **overrides)
-    wanted = {_name(run.config.identity()) for run in planned}
-    records = [r for r in (read_table(results) if Path(results).is_file() else []) if _name(r.config) in wanted]
-    data = {(record.data["name"], record.data.get("images", record.data["fingerprint"])) for record in records}
+    wanted = {run_name(run.config.identity()) for run in planned}
+    records = [r for r in (read_table(results) if Path(results).is_file() else []) if run_name(r.config) in wanted]
+    data = {(record.data["name"], images_of(record)) for record in records}
     if len(data) > 1:
         raise ValueError(f"{results} holds runs of several data sets ({', '.join(sorted(name for name, _ in data))}); one page shows one")
-    found: dict[str, Record] = {}
-    for record in records:
-        if (other := found.setdefault(_name(record.config), record)) is not record:
-            same = "the same record" if other.key == record.key else "the same configuration from other initial weights or by another protocol"
-            raise ValueError(f"{results} holds one run twice, {other.key} and {record.key}: {same}; keep one of them")
-    return Recorded(planned, found)
+    if both := twice(records):
+        first, second = (record.key for record in both)
+        same = "the same record" if first == second else "the same configuration from other initial weights or by another protocol"
+        raise ValueError(f"{results} holds one run twice, {first} and {second}: {same}; keep one of them")
+    return Recorded(planned, {run_name(record.config): record for record in records})

@@ -34,6 +34,10 @@ CLAIMS = (1, 4)
 """What runs of one resolution and one schedule can be asked: what pretraining and mixup do."""
 
 
+def _from_photographs(record: Record) -> bool:
+    return pairs.setting(record)["init"] == BIT_PHOTO
+
+
 @dataclass(frozen=True)
 class PapersCell:
     """The recorded runs of the cell.
@@ -64,11 +68,11 @@ class PapersCell:
         again = {name: committed.read(beside[name], profile).of(committed.SENSITIVITY) for name, profile in AGAIN.items()}
         real = RealStudy.read(results, PROFILE)
         for name, records in again.items():
-            images = [{record.data.get("images", record.data["fingerprint"]) for record in arm} for arm in (real.runs.records, records)]
+            images = [{committed.images_of(record) for record in arm} for arm in (real.runs.records, records)]
             if all(images) and images[0] != images[1]:
                 raise ValueError(f"{beside[name]} is about other images than {results}; move it away, or take both from one data set")
         made = upstream.of_large_network(folder / f"{BIT_PHOTO}.json"), upstream.of_large_network(beside["short"].with_suffix(".json"))
-        starts = [{record.initialisation["sha256"] for record in arm if pairs.setting(record)["init"] == BIT_PHOTO} for arm in (real.runs.records, again["short"])]
+        starts = [{record.initialisation["sha256"] for record in arm if _from_photographs(record)} for arm in (real.runs.records, again["short"])]
         return cls(real, again, *(record if record and used <= {record["sha256"]} else None for record, used in zip(made, starts, strict=True)))
 
     @cached_property
@@ -197,7 +201,7 @@ class PapersCell:
     @cached_property
     def before(self) -> PapersCell | None:
         """The cell as it was with the shorter pretraining; None unless each of its runs from photographs is there from that one too."""
-        others = [record for record in self.records if pairs.setting(record)["init"] != BIT_PHOTO]
+        others = [record for record in self.records if not _from_photographs(record)]
         if len(self._pairs("short")[0]) < max(1, len(self.records) - len(others)):
             return None
         return replace(self, real=replace(self.real, runs=self.real.runs.with_records([*others, *self.again["short"]])))
