@@ -20,7 +20,7 @@ from pathlib import Path
 from cxrlib.config import ParameterError, RunConfig
 from cxrlib.evidence.check import Check
 from cxrlib.experiment.one_run import key_of, open_dataset, run
-from cxrlib.experiment.record import Record, read_table
+from cxrlib.experiment.record import Record, images_of, read_table
 from cxrlib.weights.source import WeightsError
 
 LONGEST = 60.0  # recorded seconds of a run that may be in the sample
@@ -92,7 +92,7 @@ def _one(sampled: Sampled, folder: Path) -> Check:
             places = {"data": sampled.data(folder), "store": folder / "runs", "cache": folder / "cache"}
             config = RunConfig.parse(values | places | {"device": "cpu", "threads": record.machine["threads"]})
             here = open_dataset(config).fingerprint
-            if here != record.data.get("images", record.data["fingerprint"]):
+            if here != images_of(record):
                 known = record.data["is_phantom"]
                 return Check("retrained", claim, number, where, False if known else None, f"{places['data'].name} holds other images (fingerprint {here[:12]})")
             if (key := key_of(config)) != record.key:

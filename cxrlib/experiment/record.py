@@ -121,6 +121,11 @@ def record_file(store: Path, key: str) -> Path:
     return Path(store) / key / "record.json"
 
 
+def images_of(record: Record) -> str:
+    """Fingerprint of the images of a record, whatever masks lay over them."""
+    return record.data.get("images", record.data["fingerprint"])
+
+
 def all_records(store: Path) -> list[Record]:
     """Every readable record of a store, in the order of their keys."""
     found = (load(store, path.parent.name) for path in sorted(Path(store).glob("*/record.json")))

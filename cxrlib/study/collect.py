@@ -13,11 +13,11 @@ from pathlib import Path
 
 from cxrlib.config import ParameterError, RunConfig, unknown_name
 from cxrlib.experiment.one_run import open_dataset
-from cxrlib.experiment.record import Record, all_records
+from cxrlib.experiment.record import Record, all_records, images_of
 from cxrlib.experiment.record_tables import write_table
 from cxrlib.experiment.store import import_table
 from cxrlib.experiment.sweep import run_all
-from cxrlib.study.committed import PERFORMANCE, SENSITIVITY, images_of, run_name, twice
+from cxrlib.study.committed import PERFORMANCE, SENSITIVITY, run_name, twice
 from cxrlib.study.grids import Study
 from cxrlib.study.parameters import STUDIES
 from cxrlib.study.plan import profile_runs

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from cxrlib.config import RunConfig
-from cxrlib.experiment.record import Record
+from cxrlib.experiment.record import Record, images_of
 from cxrlib.experiment.record_tables import read_table
 from cxrlib.study.parameters import STUDIES, DataSize, GradCam, Performance, Profile, Sensitivity
 from cxrlib.study.parts import upstream
@@ -145,11 +145,6 @@ def twice(records: Iterable[Record]) -> tuple[Record, Record] | None:
         if (other := found.setdefault(run_name(record.config), record)) is not record:
             return other, record
     return None
-
-
-def images_of(record: Record) -> str:
-    """Fingerprint of the images of a record, whatever masks lay over them."""
-    return record.data.get("images", record.data["fingerprint"])
 
 
 def read(results: Path, profile: str, **overrides: Any) -> Recorded:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlib import markup
-from cxrlib.experiment.record import Record
+from cxrlib.experiment.record import Record, images_of
 from cxrlib.metrics.estimate import percentage
 from cxrlib.study import committed, pairs, paper
 from cxrlib.study.figures import captions, style
@@ -68,7 +68,7 @@ class PapersCell:
         again = {name: committed.read(beside[name], profile).of(committed.SENSITIVITY) for name, profile in AGAIN.items()}
         real = RealStudy.read(results, PROFILE)
         for name, records in again.items():
-            images = [{committed.images_of(record) for record in arm} for arm in (real.runs.records, records)]
+            images = [{images_of(record) for record in arm} for arm in (real.runs.records, records)]
             if all(images) and images[0] != images[1]:
                 raise ValueError(f"{beside[name]} is about other images than {results}; move it away, or take both from one data set")
         made = upstream.of_large_network(folder / f"{BIT_PHOTO}.json"), upstream.of_large_network(beside["short"].with_suffix(".json"))
