@@ -171,7 +171,7 @@ def sweep(
 @app.command()
 def results(
     data: Annotated[Path, typer.Option(help="Folder whose images the tables are about, such as covidx-mini.")],
-    table: Annotated[list[str] | None, typer.Option(help="Only this table of results/, such as quarter; may repeat. Default all but bit and bit-fp32, which take hours.")] = None,
+    table: Annotated[list[str] | None, typer.Option(help="Only this table of results/, such as quarter; may repeat. Default all but those of BiT-R50x1 (bit, bit-fp32, bit-gpu), which take hours.")] = None,
     study: Annotated[list[str] | None, typer.Option(help="Only the runs of this notebook, such as 04_data_size; may repeat.")] = None,
     labels: Labels = None,
     workers: Workers = None,

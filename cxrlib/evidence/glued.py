@@ -96,9 +96,13 @@ def _of_notebook(name: str) -> list[Glued]:
 
 
 def _files(names: set[str], parameters: Any) -> set[str]:
-    """Which of some parameters are files that exist, as written."""
-    values = (getattr(parameters, name, None) for name in names)
-    return {value.as_posix() for value in values if isinstance(value, Path) and value.is_file()}
+    """Which of some parameters are files that exist, as written; with those beside one whose field says that they are read too, ``bit-gpu.parquet`` beside ``bit.parquet``."""
+    found: set[Path] = set()
+    for name in names:
+        value, field = getattr(parameters, name, None), type(parameters).model_fields.get(name)
+        if isinstance(value, Path) and value.is_file():
+            found |= {value, *(value.parent.glob(f"{value.stem}-*") if field and (field.json_schema_extra or {}).get("beside") else ())}
+    return {path.as_posix() for path in found}
 
 
 def _plain(value: Any) -> Value:

@@ -67,7 +67,10 @@ class Sensitivity(Study, Training):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     results: Path = Field(Path("results/quarter.parquet"), description="table of run records on real X-rays")
     profile: str = Field("quarter", description="profile whose runs those records answer")
-    cell: Path = Field(Path("results/bit.parquet"), description="table of runs of one cell of the paper's grid, with its network; those beside it have runs made otherwise")
+    cell: Path = Field(
+        Path("results/bit.parquet"), description="table of runs of one cell of the paper's grid, with its network; those beside it have runs made otherwise",
+        json_schema_extra={"beside": True},
+    )  # fmt: skip
 
     def runs(self) -> list[RunConfig]:
         """The grid of Figure 4: resolutions x schedules x mixups x initialisations x seeds."""

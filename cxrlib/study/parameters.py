@@ -52,6 +52,7 @@ class Speed(Parameters):
     """Parameters of notebook 08, what is fast and how costs grow."""
 
     results: Path = Field(Path("results/bench.json"), description="what make bench wrote")
+    gpu: Path = Field(Path("results/gpu.json"), description="what benchmarks/gpu.py wrote")
     million: int = Field(1_000_000, ge=1, description="images of the estimate on paper")
 
 

@@ -141,3 +141,11 @@ def test_counts_tell_what_was_not_checked():
 
     rows = [Check("a", "x", "1", "r", value) for value in (True, True, False, None)]
     assert counts(rows) == {"a": {"verified": 2, "FAILED": 1, "not checked": 1}}
+
+
+def test_a_value_names_the_tables_beside_its_own():
+    """Those that a page reads without a parameter of their own, found by the name of the one that has it."""
+    stated = json.loads((ROOT / "results" / "glued.json").read_text())
+    cell = stated["values"]["02_hyperparameter_sensitivity"]["sizes_word"]["from"]
+    assert cell == sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "results").glob("bit*")) and set(cell) <= set(stated["files"])
+    assert stated["values"]["02_hyperparameter_sensitivity"]["recorded"]["from"] == ["results/quarter.parquet"]

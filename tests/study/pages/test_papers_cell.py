@@ -13,9 +13,10 @@ from cxrlib.experiment.record import Record, content_key
 from cxrlib.experiment.record_tables import read_table, write_table
 from cxrlib.study import committed, pairs, paper
 from cxrlib.study.committed import Design
-from cxrlib.study.pages import papers_cell
+from cxrlib.study.pages import papers_cell, two_sizes
 from cxrlib.study.pages.chapter import RealStudy
 from cxrlib.study.pages.papers_cell import AGAIN, PROFILE, PapersCell
+from cxrlib.study.pages.two_sizes import TwoSizes
 from cxrlib.study.plan import profile_runs
 from cxrlib.study.verdicts import NOT_RECORDED
 from cxrlib.weights.registry import registry
@@ -49,11 +50,16 @@ def cell(keep=lambda config: True, full: int | None = 40) -> PapersCell:
     planned = profile_runs(PROFILE)
     wanted = [run.config for run in planned if committed.SENSITIVITY in run.studies and keep(run.config)]
     runs = committed.Recorded(planned, {name(c): record(c, WRONG[c.init, c.mixup]) for c in wanted})
-    others = [run.config for run in profile_runs(AGAIN["fp32"], [committed.SENSITIVITY])]
+    others = [run.config for run in profile_runs(AGAIN["fp32"][1], [committed.SENSITIVITY]) if run.config.init == "random"]
     photographs = [config for config in wanted if config.init == "bit-photo"]
-    again = {"fp32": [record(c, full) for c in others if full is not None], "gpu": [record(c, 20) for c in photographs], "short": [record(c, 40) for c in photographs]}
+    again = {"fp32": [record(c, full) for c in others if full is not None], "gpu": [record(c, 20) for c in photographs], "gpu-fp32": [], "short": [record(c, 40) for c in photographs]}
     made = [pretraining(steps, value) if photographs else None for steps, value in ((10_000, 0.35), (2_000, 0.19))]
-    return PapersCell(RealStudy(runs, Design.of_profile(PROFILE)), again, *made)
+    return PapersCell(RealStudy(runs, Design.of_profile(PROFILE)), {name: study(AGAIN[name][1], records) for name, records in again.items()}, *made)
+
+
+def study(profile: str, records: list[Record]) -> RealStudy:
+    """These runs of a profile."""
+    return RealStudy(committed.Recorded(profile_runs(profile), {}).with_records(records), Design.of_profile(profile))
 
 
 def pretraining(steps: int, reached: float) -> dict:
@@ -75,10 +81,18 @@ def test_the_cell_is_one_of_the_papers_grid():
 
 def test_the_runs_in_full_precision_differ_from_the_cell_in_nothing_else():
     half = {name(run.config) for run in profile_runs(PROFILE, [committed.SENSITIVITY])}
-    full = [run.config for run in profile_runs(AGAIN["fp32"], [committed.SENSITIVITY])]
-    assert len(full) == 3
+    full = [run.config for run in profile_runs(AGAIN["fp32"][1], [committed.SENSITIVITY])]
+    assert len(full) == 6
     for config in full:
         assert config.precision == "fp32" and name(config.model_copy(update={"precision": "bf16"})) in half
+
+
+def test_the_two_sizes_are_the_cell_and_the_next_of_the_papers_grid():
+    both = [run.config for run in profile_runs(AGAIN["gpu"][1], [committed.SENSITIVITY])]
+    cell = {name(run.config) for run in profile_runs(PROFILE, [committed.SENSITIVITY])}
+    small, large = paper.FIGURE_4.resolutions[:2]
+    assert len(both) == 24 and {(c.resize, c.crop) for c in both} == {small, large} and cell < {name(c) for c in both}
+    assert {name(c.model_copy(update={"resize": small[0], "crop": small[1]})) for c in both} == cell
 
 
 def test_tables_say_what_the_runs_show():
@@ -94,7 +108,7 @@ def test_tables_say_what_the_runs_show():
     assert "from random weights 84.7 % of the positive images and 15.7 % of the negative ones; from many photographs 94.7 %" in made.calls()
     assert made.by_the_rules().startswith("By the verdicts' rules, with mixup") and made.by_the_rules().endswith(": holds. From a pretraining of 2 passes in place of 10 it was contradicted.")
     assert "mixup" not in made.answer(["init"]) and made.answer().startswith(made.answer(["init"]).partition(" (95 %")[0])
-    assert "+5.0 points (" in rows["one core against a GPU, from photographs"] and "| 6 |" in rows["10 passes of pretraining against 2"]
+    assert "+5.0 points (" in rows["one core against a GPU"] and "| 6 |" in rows["10 passes of pretraining against 2"]
     assert "In float32, 3 runs call 0 of 600 test images otherwise; against it, bfloat16 changes the accuracy by +0.0 points" in made.otherwise()
     assert "On a GPU, 6 runs call 60 of 1,200 test images otherwise; against it, one core changes the accuracy by +5.0 points (" in made.otherwise()
     assert made.longer().startswith("After 2 passes (19.0 % of the validation photographs) the same runs were made too: the longer pretraining changes their accuracy by +15.0 points (")
@@ -107,6 +121,46 @@ def test_tables_say_what_the_runs_show():
     words = {part.part.says: part.word for row in made.verdicts for part in row.parts}
     assert set(words) == {"accuracy rises from one upstream set to the next larger one", "mixup helps", "mixup gains more than pretraining"}
     assert words["mixup gains more than pretraining"] == "contradicted"
+
+
+def sizes(keep=lambda config: True) -> TwoSizes:
+    """At 224 px twenty images fewer are wrong than at 128, but none from random weights without mixup."""
+    gained = {("random", "off"): 0, ("random", "beta"): 20, ("bit-photo", "off"): 10, ("bit-photo", "beta"): 10}
+    wanted = [run.config for run in profile_runs(AGAIN["gpu"][1], [committed.SENSITIVITY]) if keep(run.config)]
+    records = [record(c, WRONG[c.init, c.mixup] - gained[c.init, c.mixup] * (c.crop == 224)) for c in wanted]
+    full = [record(run.config, WRONG[run.config.init, "off"] + 4) for run in profile_runs(AGAIN["gpu-fp32"][1], [committed.SENSITIVITY]) if keep(run.config)]
+    for one in records:
+        one.machine["device"] = f"GPU {one.config['seed'] % 2}"
+    return TwoSizes(study(AGAIN["gpu"][1], records), study(AGAIN["gpu-fp32"][1], full))
+
+
+def test_two_sizes_say_what_the_runs_show():
+    made = sizes()
+    assert made.table().count("| 3 |") == 8 and [line.split(" | ")[0] for line in made.table().splitlines()[2:]] == ["| 128 px"] * 4 + ["| 224 px"] * 4
+    rows = {line.split(" | ")[0].strip("| "): line for line in html.unescape(made.differences()).splitlines()}
+    assert "| 6 | +5.0 points (" in rows["224 px against 128, from random weights"] and "| 6 | +5.0 points (" in rows["224 px against 128, from many photographs, BiT-R50x1"]
+    assert "+20.0 points (" in rows["224 px: photographs against random weights, without mixup"] and "+0.0 points" in rows["224 px: photographs against random weights, with mixup"]
+    assert "| 3 | +20.0 points (" in rows["224 px: mixup against none, from random weights"]
+    assert "| 3 | +2.0 points (" in rows["bfloat16 against float32, 128 px, without mixup, from many photographs, BiT-R50x1"]
+    assert made.answer().startswith("224 px in place of 128: from random weights test accuracy changes by +5.0 points (") and "; from many photographs by +5.0 points (" in made.answer()
+    assert made.answer().endswith(f"At 224 px, {made.there()}") and made.there().startswith("pretraining on photographs changes test accuracy by +10.0 points (")
+    assert "at 224 px with mixup pretraining changes the accuracy by +0.0 points" in made.by_the_rules() and "over all starts 224 px in place of 128 changes the accuracy by +5.0 points (" in made.by_the_rules()
+    assert "from many photographs 99.7 % of the positive images and 0.7 % of the negative ones" in made.calls_there()
+    assert made.finding().startswith("Mean AUC with mixup at 128 px, ") and "; at 224 px, " in made.finding()
+    assert set(made.drawn()["size"]) == {"128 px", "224 px"} and len(set(made.drawn()["measure"])) == 4
+    assert made.method().startswith("**How.** 24 of 24 runs are recorded, on GPU 0 and GPU 1. In float32, 6 runs call 24 of 1,200 test images otherwise; against it, bfloat16 changes the accuracy by +2.0 points")
+    assert {row.number for row in made.verdicts} == {1, 2, 4} and "128 and at 224 px" in made.title()
+
+
+def test_two_sizes_that_are_not_recorded_yet_say_so():
+    nothing = sizes(lambda config: False)
+    for said in (nothing.answer(), nothing.table(), nothing.differences(), nothing.method(), nothing.there()):
+        assert NOT_RECORDED in said
+    assert nothing.by_the_rules() == nothing.calls_there() == "" and nothing.drawn().empty and nothing.finding() == "Nothing is recorded of these cells yet."
+    small = sizes(lambda config: config.crop == 128)
+    assert small.answer().count(NOT_RECORDED) == 6 and "224 px:" not in small.differences() and "12 of 24 runs" in small.method() and small.by_the_rules() == ""
+    one = sizes(lambda config: config.init == "random")
+    assert "in place of 128 changes the accuracy by" in one.by_the_rules() and "pretraining" not in one.by_the_rules()
 
 
 def test_what_is_not_recorded_yet_is_said():
@@ -130,7 +184,7 @@ def test_the_pretraining_is_told_from_its_record(tmp_path):
 
 
 def test_runs_from_two_pretrainings_do_not_pass_for_one_cell(tmp_path):
-    both = [read_table(ROOT / "results" / f"bit-{name}.parquet") for name in ("gpu", "short")]
+    both = [[r for r in read_table(ROOT / "results" / f"{name}.parquet") if r.config["init"] == "bit-photo"] for name in ("bit", "bit-short")]
     write_table(both[0], tmp_path / "bit.parquet")
     assert len(PapersCell.read(tmp_path / "bit.parquet").records) == 6
     write_table([*both[0], both[1][0]], tmp_path / "bit.parquet")
@@ -142,7 +196,7 @@ def test_a_part_of_the_shorter_pretrainings_runs_gives_no_word():
     """Merged with runs of the longer one they would be neither."""
     made = cell()
     assert made.before is not None
-    made.again["short"] = [record for record in made.again["short"] if record.config["mixup"] == "off"]
+    made.again["short"] = study(PROFILE, [record for record in made.again["short"].runs.records if record.config["mixup"] == "off"])
     part = PapersCell(made.real, made.again, made.pretraining, made.shorter)
     assert part.before is None and part.by_the_rules().endswith(": holds.") and "With these" not in part.longer() and "| 3 |" in part.differences().splitlines()[-1]
     bare = PapersCell(made.real, cell().again, None, None)
@@ -180,8 +234,12 @@ def test_the_committed_runs_are_pairs_of_the_cell():
     assert records and {record.config["precision"] for record in records} == {"bf16"} and {record.data["name"] for record in records} == {"covidx-mini"}
     weights = {record.initialisation["sha256"] for record in records if pairs.setting(record)["init"] == papers_cell.BIT_PHOTO}
     assert weights == {committed_cell.pretraining["sha256"]}
-    for again, start in (("fp32", None), ("gpu", committed_cell.pretraining), ("short", committed_cell.shorter)):
-        first, second = committed_cell._pairs(again)
-        assert len(first) == len(committed_cell.again[again]) > 0, "every run made otherwise has its partner"
-        assert {record.initialisation["sha256"] for record in second} == {start and start["sha256"]}
-    assert {record.machine["device"] for record in committed_cell.again["gpu"]} == {committed_cell.pretraining["device"]} != {record.machine["device"] for record in records}
+    longer, shorter = committed_cell.pretraining["sha256"], committed_cell.shorter["sha256"]
+    for again, starts, runs in (("fp32", {None}, 3), ("gpu", {None, longer}, 12), ("short", {shorter}, 6)):
+        first, second = committed_cell.remade(again)
+        assert len(first) == runs and {record.initialisation["sha256"] for record in second} == starts, "every run made otherwise has its partner"
+    lent = {record.machine["device"] for again in ("gpu", "gpu-fp32") for record in committed_cell.again[again].runs.records}
+    assert lent and all("NVIDIA" in device for device in lent) and not lent & {record.machine["device"] for record in records}
+    assert committed_cell.pretraining["device"] in lent
+    found = two_sizes.TwoSizes.on_gpu(committed_cell)
+    assert len(found.records) == 24 and len(found.precise()[0]) == 6 and NOT_RECORDED not in "".join((found.answer(), found.table(), found.differences(), found.method(), found.by_the_rules()))

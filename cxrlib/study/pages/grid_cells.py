@@ -1,0 +1,150 @@
+"""Cells of the paper's own grid (Figure 4) with the paper's network, BiT-R50x1, on real X-rays: what is said of any of them, from committed records.
+
+What such cells can say of the paper's sentences is decided by the rules of :mod:`cxrlib.study.parts`, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from cxrlib import markup
+from cxrlib.experiment.record import Record
+from cxrlib.metrics.estimate import percentage
+from cxrlib.study import committed, pairs
+from cxrlib.study.figures import style
+from cxrlib.study.pages.chapter import RealStudy, Shown
+from cxrlib.study.parts import MIXUP, named
+from cxrlib.study.verdicts import NOT_RECORDED, Verdict
+from cxrlib.weights.registry import BIT_PHOTO
+
+ARMS = {"init": ("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"}), "mixup": ("mixup", {"mixup": "beta"}, {"mixup": "off"})}
+"""What is compared, by axis: its name, the runs with it, and those without."""
+HEADS = {"resolution": "size", "init": "start", "mixup": "mixup"}
+"""What an axis is called at the head of a table."""
+
+
+def value_name(axis: str, value: object) -> str:
+    """A value of an axis of :data:`HEADS` in words: 'with mixup', 'random weights', '224 px' for ``(256, 224)``."""
+    return f"{value[1]} px" if isinstance(value, tuple) else MIXUP[str(value)] if axis == "mixup" else style.named(str(value))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The recorded runs of some cells of the grid.
+
+    Attributes:
+        BY: the axes that tell one cell from another.
+        CLAIMS: numbers of the paper's claims that these cells can be asked about.
+    """
+
+    BY: ClassVar[tuple[str, ...]] = ("init", "mixup")
+    CLAIMS: ClassVar[tuple[int, ...]] = (1, 4)
+
+    real: RealStudy
+
+    @cached_property
+    def records(self) -> list[Record]:
+        return self.real.runs.of(committed.SENSITIVITY)
+
+    @property
+    def shown(self) -> Shown:
+        return self.real.shown
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What the runs say of the paper's sentences that :attr:`CLAIMS` names."""
+        return self.real.verdicts(self.CLAIMS)
+
+    def counted(self) -> str:
+        """How many runs are recorded, in words: '12 of 12 runs are recorded'."""
+        return f"{len(self.records)} of {self.real.runs.by_study()[committed.SENSITIVITY][1]} runs are recorded"
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """Accuracy and AUC of each cell: the columns of :attr:`BY`, then measure, score (Estimate), runs."""
+        rows = []
+        for values, members in pairs.grouped(self.records, self.BY).items():
+            right, patients = pairs.correctness(members, self.real.threshold)
+            accuracy = pairs.accuracy_over_seeds(right, patients, seeds=pairs.seeds_of(members))
+            rows += [(*values, name, score, len(members)) for name, score in (("accuracy", accuracy), ("AUC", pairs.auc_over_seeds(members)))]
+        return pd.DataFrame(rows, columns=[*self.BY, "measure", "score", "runs"], dtype=object)
+
+    def table(self) -> str:
+        """The cells as a Markdown table, the mean over runs with its 95 % interval."""
+        found = self.cells
+        if found.empty:
+            return NOT_RECORDED
+        lines = [
+            [*(value_name(axis, value) for axis, value in zip(self.BY, values, strict=True)), part["runs"].iloc[0], *(score.percent() for score in part["score"])]
+            for values, part in found.groupby(list(self.BY), sort=False)
+        ]
+        return markup.table([*(HEADS[axis] for axis in self.BY), "runs", "accuracy (95 % interval)", "AUC (95 % interval)"], lines)
+
+    def line(self, name: str, better: dict, worse: dict) -> list:
+        """A row of a table of differences; empty if there are no such pairs."""
+        return self.row(name, *pairs.partners(self.records, better, worse))
+
+    def row(self, name: str, first: Sequence[Record], second: Sequence[Record]) -> list:
+        """As :meth:`line`, of pairs that are given."""
+        return [name, len(first), *self.changes(first, second)] if first else []
+
+    def changes(self, first: Sequence[Record], second: Sequence[Record]) -> tuple[str, str]:
+        """By how much ``first`` has more accuracy and AUC than ``second``, in points with plain 95 % intervals."""
+        return pairs.points(pairs.compare(first, second, self.real.threshold).estimate()), pairs.points(pairs.auc_difference(first, second))
+
+    def mixup_lines(self, **only: object) -> list[list]:
+        """What mixup changes from each start, over the runs with the values ``only``."""
+        starts = dict.fromkeys(pairs.setting(record)["init"] for record in self.records)
+        return [self.line(f"mixup against none, from {named(init)}", {"init": init, "mixup": "beta", **only}, {"init": init, "mixup": "off", **only}) for init in starts]
+
+    def start_lines(self, **only: object) -> list[list]:
+        """What pretraining changes without and with mixup, likewise."""
+        return [
+            self.line(f"photographs against random weights, {MIXUP[mixup]}", {"init": BIT_PHOTO, "mixup": mixup, **only}, {"init": "random", "mixup": mixup, **only})
+            for mixup in ("off", "beta")
+        ]
+
+    def change(self, axis: str, **only: object) -> str:
+        """What a key of :data:`ARMS` changes over all runs with the values ``only``, in words; that it is not recorded, if so."""
+        name, better, worse = ARMS[axis]
+        first, second = pairs.partners(self.records, better | only, worse | only)
+        if not first:
+            return f"what {name} changes is {NOT_RECORDED}"
+        accuracy, area = self.changes(first, second)
+        return f"{name} changes test accuracy by {accuracy} and the AUC by {area}"
+
+    def called_otherwise(self, first: Sequence[Record], second: Sequence[Record], where: str, than: str) -> str:
+        """How far ``second``, made otherwise, is from ``first``, image by image and in accuracy: 'In float32, 3 runs call …; against it, bfloat16 …'."""
+        if not first:
+            return f"{where}: {NOT_RECORDED}."
+        calls = [[record.table()["probability"].to_numpy() > self.real.threshold for record in arm] for arm in (first, second)]
+        changed, images = int(np.sum(np.array(calls[0]) != np.array(calls[1]))), sum(map(len, calls[0]))
+        gap = pairs.compare(first, second, self.real.threshold).estimate()
+        nothing = ", which may be nothing" if gap.low <= 0 <= gap.high else ""
+        said = f"{len(first)} {'run calls' if len(first) == 1 else 'runs call'} {changed:,} of {images:,} test images otherwise"
+        return f"{where}, {said}; against it, {than} changes the accuracy by {pairs.points(gap)}{nothing}."
+
+    def calls(self, records: Iterable[Record] | None = None) -> str:
+        """How often each start calls an image rightly at the threshold, by class, in one sentence: AUC does not see where a threshold falls."""
+        said = []
+        for (init,), members in pairs.grouped(self.records if records is None else records, ("init",)).items():
+            found, kept = (pairs.correctness(members, self.real.threshold, positive)[0].mean() for positive in (True, False))
+            said.append(f"from {named(init).partition(', ')[0]} {percentage(found):.1f} % of the positive images and {percentage(1 - kept):.1f} % of the negative ones")
+        return f"At {percentage(self.real.threshold):g} % the networks, with and without mixup, call positive: {'; '.join(said)}. Accuracy hangs on where that threshold falls, the AUC does not." if said else ""
+
+
+def ruled(verdicts: Iterable[Verdict], claim: int) -> str:
+    """The first recorded comparison of a claim by the rules: '+17.3 points (+2.7 to +32.0), p = 0.013: holds'; empty without one."""
+    return next((f"{answer.result}: {answer.word}" for row in verdicts if row.number == claim for answer in row.parts if answer.interval is not None), "")
+
+
+def differences(lines: Iterable[list]) -> str:
+    """Rows of :meth:`Cells.row` as a Markdown table, without those that are empty."""
+    kept = [line for line in lines if line]
+    return markup.table(["difference", "pairs of runs", "accuracy (95 % interval)", "AUC (95 % interval)"], kept) if kept else NOT_RECORDED

@@ -1,0 +1,116 @@
+"""The cell of the paper's grid and the one at the paper's next resolution, run on a GPU with the paper's network: what the size of the images does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import pandas as pd
+
+from cxrlib.experiment.record import Record
+from cxrlib.study import committed, pairs
+from cxrlib.study.figures import captions
+from cxrlib.study.pages.chapter import RealStudy
+from cxrlib.study.pages.grid_cells import ARMS, Cells, differences, ruled, value_name
+from cxrlib.study.pages.papers_cell import PapersCell
+from cxrlib.study.parts import MIXUP, named
+from cxrlib.study.verdicts import NOT_RECORDED
+
+
+@dataclass(frozen=True)
+class TwoSizes(Cells):
+    """The recorded runs of both cells.
+
+    Attributes:
+        full: runs at the smaller size in float32.
+    """
+
+    BY: ClassVar[tuple[str, ...]] = ("resolution", "init", "mixup")
+    CLAIMS: ClassVar[tuple[int, ...]] = (1, 2, 4)
+
+    full: RealStudy
+
+    @classmethod
+    def on_gpu(cls, cell: PapersCell) -> TwoSizes:
+        """The runs on a GPU that lie beside those of the cell."""
+        return cls(cell.again["gpu"], cell.again["gpu-fp32"])
+
+    @cached_property
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The smaller resolution and the larger one."""
+        return self.real.design.resolutions[0], self.real.design.resolutions[-1]
+
+    @cached_property
+    def larger(self) -> str:
+        """The larger size in words."""
+        return value_name("resolution", self.sizes[1])
+
+    def _step(self, init: str) -> tuple[list[Record], list[Record]]:
+        return pairs.partners(self.records, {"init": init, "resolution": self.sizes[1]}, {"init": init, "resolution": self.sizes[0]})
+
+    def drawn(self) -> pd.DataFrame:
+        """:attr:`cells` for the figure: the size, and measure and mixup together, in words."""
+        found = self.cells
+        return found.assign(
+            size=[value_name("resolution", size) for size in found["resolution"]],
+            measure=[f"{measure}, {MIXUP[mixup]}" for measure, mixup in zip(found["measure"], found["mixup"], strict=True)],
+        )
+
+    def finding(self) -> str:
+        """What the figure shows."""
+        found = self.cells
+        chosen = found[(found["measure"] == "AUC") & (found["mixup"] == self.real.design.mixups[-1])]
+        said = [
+            f"at {value_name('resolution', size)}, {captions.each(dict(zip(part['init'], part['score'], strict=True)))}" for size, part in chosen.groupby("resolution", sort=True)
+        ]
+        return f"Mean AUC with mixup {'; '.join(said)}." if said else "Nothing is recorded of these cells yet."
+
+    def answer(self) -> str:
+        """What the larger size changes from each start, and what pretraining and mixup change there, in two sentences."""
+        said = []
+        for init in self.real.design.inits:
+            first, second = self._step(init)
+            accuracy, area = self.changes(first, second) if first else (NOT_RECORDED, NOT_RECORDED)
+            words = ("by", "by") if said else ("test accuracy changes by", "the AUC by")
+            said.append(f"from {named(init).partition(', ')[0]} {words[0]} {accuracy} and {words[1]} {area}")
+        return f"{self.larger} in place of {self.sizes[0][1]}: {'; '.join(said)}. At {self.larger}, {self.there()}"
+
+    def there(self) -> str:
+        """What pretraining and mixup change at the larger size, in one sentence."""
+        return f"{'; '.join(self.change(axis, resolution=self.sizes[1]) for axis in ARMS)} (95 % intervals, none adjusted for the others)."
+
+    def by_the_rules(self) -> str:
+        """The paper's sentences on upstream data and on resolution by the rules of the verdicts, in one sentence; empty without such runs."""
+        named_parts = ((1, f"at {self.larger} with mixup pretraining"), (2, f"over all starts {self.larger} in place of {self.sizes[0][1]}"))
+        said = [f"{name} changes the accuracy by {word}" for number, name in named_parts if (word := ruled(self.verdicts, number))]
+        return f"By the verdicts' rules, adjusted for all comparisons, {'; '.join(said)}." if said else ""
+
+    def calls_there(self) -> str:
+        """:meth:`calls` at the larger size."""
+        return self.calls(record for record in self.records if pairs.setting(record)["resolution"] == self.sizes[1])
+
+    def differences(self) -> str:
+        """What the size changes, what pretraining and mixup change at the larger one, and the precision at the smaller one, as a Markdown table of plain 95 % intervals."""
+        steps = [self.row(f"{self.larger} against {self.sizes[0][1]}, from {named(init)}", *self._step(init)) for init in self.real.design.inits]
+        there = [[f"{self.larger}: {line[0]}", *line[1:]] for line in (*self.start_lines(resolution=self.sizes[1]), *self.mixup_lines(resolution=self.sizes[1])) if line]
+        precise = [self.row(f"bfloat16 against float32, {self.sizes[0][1]} px, without mixup, from {named(init)}", *self.precise(init)) for init in self.real.design.inits]
+        return differences([*steps, *there, *precise])
+
+    def precise(self, init: str | None = None) -> tuple[list[Record], list[Record]]:
+        """Runs in bfloat16 and the same ones in float32; from one start, or all."""
+        half, full = (
+            pairs.by_setting((record for record in study.runs.of(committed.SENSITIVITY) if init in (None, pairs.setting(record)["init"])), "precision") for study in (self.real, self.full)
+        )
+        shared = [run for run in half if run in full]
+        return [half[run] for run in shared], [full[run] for run in shared]
+
+    def title(self) -> str:
+        return self.shown.title(f"BiT-R50x1 at {self.sizes[0][1]} and at {self.larger}")
+
+    def method(self) -> str:
+        """On what the runs were made, and what bfloat16 does there."""
+        if not self.records:
+            return f"The runs on a GPU: {NOT_RECORDED}."
+        devices = " and ".join(sorted({record.machine["device"] for record in self.records}))
+        return f"**How.** {self.counted()}, on {devices}. {self.called_otherwise(*self.precise(), 'In float32', 'bfloat16')}"

@@ -1,0 +1,73 @@
+"""Rates on a GPU, as the page on speed tells them: of a made result whose answer is known, and of the committed one."""
+
+import html
+import json
+
+import pytest
+from common import ROOT, script
+
+from cxrlib.study.pages import gpu_speed
+from cxrlib.study.verdicts import NOT_RECORDED
+
+LAPTOP, BIT = "resnetv2_laptop", "resnetv2_50x1_bit"
+
+
+def result(rates: dict[tuple[str, int, str], float]) -> dict:
+    rows = [
+        {"arch": arch, "crop": crop, "batch": 64, "way": way, "rate": {"median": rate, "low": rate / 2, "high": 2 * rate}} for (arch, crop, way), rate in rates.items()
+    ]
+    return {"made": "2026-01-02", "device": "NVIDIA X", "torch": "2.0", "cxrlib": "0.1.0", "rows": rows}
+
+
+@pytest.fixture
+def made() -> dict:
+    rates = {(LAPTOP, 64, "trainer, fp32"): 4000, (LAPTOP, 128, "trainer, fp32"): 3900, (LAPTOP, 64, "trainer, bf16"): 3200, (LAPTOP, 128, "trainer, bf16"): 1000}
+    rates |= {(BIT, 128, "trainer, fp32"): 1000, (BIT, 128, "trainer, bf16"): 1500, (BIT, 128, "trainer, bf16, compiled"): 1800, (BIT, 224, "trainer, fp32"): 500}
+    return result(rates | {(BIT, 224, "resident, fp32"): 600})
+
+
+def test_rates_are_told(made, tmp_path):
+    path = tmp_path / "gpu.json"
+    path.write_text(json.dumps(made))
+    found = gpu_speed.read(path)
+    assert found == made
+    lines = html.unescape(gpu_speed.table(found)).splitlines()
+    assert lines[2].startswith("| laptop network (ResNet-v2), 64 px | 4,000 (2,000 to 8,000) | 3,200 (1,600 to 6,400) | not measured |")
+    assert lines[5].startswith("| BiT-R50x1, 224 px | 500 (250 to 1,000) | not measured | not measured | 600 (300 to 1,200) |") and len(lines) == 6
+    said = html.unescape(gpu_speed.sentences(found))
+    assert said.startswith("Measured on one NVIDIA X, nothing else on it, in batches of 64 (PyTorch 2.0, cxrlib 0.1.0, 2026-01-02).")
+    assert "bfloat16 against float32: laptop network 0.3 to 0.8 times as fast, BiT-R50x1 1.5 times as fast." in said
+    assert "compiled against not, in bfloat16: BiT-R50x1 1.2 times as fast." in said
+    assert "An image takes: laptop network, 128 px no longer than 64 in float32. There" in said
+
+
+def test_without_a_gpu_there_is_no_word_about_its_speed(tmp_path):
+    assert gpu_speed.read(tmp_path / "gpu.json") is None
+    assert gpu_speed.table(None) == NOT_RECORDED and gpu_speed.sentences(None) == f"Rates on a GPU: {NOT_RECORDED}."
+    bare = gpu_speed.sentences(result({(LAPTOP, 64, "trainer, fp32"): 10}))
+    assert "as fast" not in bare and "An image takes" not in bare
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", "rows", "rate", "order", "device"])
+def test_a_file_that_is_no_result_gets_a_sentence(made, tmp_path, damage):
+    path = tmp_path / "gpu.json"
+    if damage == "rows":
+        made["rows"] = 3
+    elif damage == "rate":
+        made["rows"][1]["rate"]["low"] = 0
+    elif damage == "order":
+        made["rows"][1]["rate"]["high"] = float("nan")
+    elif damage == "device":
+        made["device"] = None
+    path.write_text(damage if damage in ("", "[]", "{}") else json.dumps(made))
+    with pytest.raises(ValueError, match=r"gpu.json is no result of a benchmark on a GPU \(.*\); python benchmarks/gpu.py writes one"):
+        gpu_speed.read(path)
+
+
+def test_the_committed_rates_are_of_the_ways_that_are_shown():
+    bench, found = script("benchmarks/gpu.py"), gpu_speed.read(ROOT / "results" / "gpu.json")
+    assert set(gpu_speed.COLUMNS) < set(bench.WAYS)
+    cases = {(case["arch"], case["crop"]) for case in bench.CASES}
+    for way in gpu_speed.COLUMNS:
+        assert {(row["arch"], row["crop"]) for row in found["rows"] if row["way"] == way} == cases
+    assert "not measured" not in gpu_speed.table(found) and "dirty" not in found["cxrlib"]
