@@ -6,11 +6,12 @@ A table holds records without weights and without images. What is missing of it 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from cxrlib import PROTOCOL_VERSION
 from cxrlib.config import ParameterError, RunConfig, unknown_name
 from cxrlib.experiment.one_run import open_dataset
 from cxrlib.experiment.record import Record, all_records, images_of
@@ -99,7 +100,7 @@ def collect(
             f"{file} is about other images: those of '{other.data['name']}' (fingerprint {images_of(other)[:12]}), not those of {data} "
             f"({images[:12]}); give that folder, or collect in another checkout"
         )
-    _refuse_other_weights(file, store, runs, [record for record in stored if images_of(record) == images])
+    runs = _asked(file, store, runs, [record for record in stored if images_of(record) == images])
     try:
         run_all(runs, workers)
     finally:
@@ -110,18 +111,33 @@ def collect(
     return before, after
 
 
-def _refuse_other_weights(file: Path, store: Path, runs: list[RunConfig], there: list[Record]) -> None:
-    """Raise :class:`ParameterError` if a run in table or store started from other weights than another, or than it would here: it would be in the table twice."""
+def _asked(file: Path, store: Path, runs: list[RunConfig], there: list[Record]) -> list[RunConfig]:
+    """The runs but for those that are ``there`` and whose initial weights are not here: what is recorded needs none.
+
+    Raises:
+        ParameterError: if a run in table or store started from other weights than another, or than it would here: it would be in the table twice.
+    """
     if both := twice(there):
         keys = " and ".join(record.key for record in both)
         raise ParameterError(f"{file} and {store} hold one run twice, {keys}, from other initial weights; move away what is older, {store} or both, and run it again")
     digest = cache(lambda init, seed: resolve_initialisation(init, download=False, seed=seed).sha256)
-    planned = {run_name(config.identity()): config for config in runs}
+    asked = {run_name(config.identity()): config for config in runs}
+    kept = 0
     for record in there:
-        config = planned.get(run_name(record.config))
-        with suppress(WeightsError):  # what is not here is named when it is wanted
-            if config is not None and (here := digest(config.init, config.seed)) != (stated := record.initialisation["sha256"]):
-                raise ParameterError(
-                    f"{file} holds runs from '{config.init}' with SHA-256 {str(stated)[:12]}…, and the weights that are here have {str(here)[:12]}…; "
-                    f"put the old weights back, or move {file} and {store} away and run all of it again"
-                )
+        name = run_name(record.config)
+        if (config := asked.get(name)) is None:
+            continue
+        try:
+            here = digest(config.init, config.seed)
+        except WeightsError:
+            if record.protocol_version == PROTOCOL_VERSION:
+                kept += asked.pop(name) is config
+            continue
+        if here != (stated := record.initialisation["sha256"]):
+            raise ParameterError(
+                f"{file} holds runs from '{config.init}' with SHA-256 {str(stated)[:12]}…, and the weights that are here have {str(here)[:12]}…; "
+                f"put the old weights back, or move {file} and {store} away and run all of it again"
+            )
+    if kept:
+        print(f"kept as recorded, since their initial weights are not here: {kept} of {len(runs)} runs", file=sys.stderr, flush=True)
+    return list(asked.values())

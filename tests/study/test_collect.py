@@ -55,6 +55,29 @@ def test_a_table_from_other_weights_is_not_mixed_with_runs_from_those_here(small
     assert (tmp_path / "results" / "small.parquet").read_bytes() == before
 
 
+def test_a_complete_table_needs_no_weights(small, tmp_path, monkeypatch, capfd):
+    """As where the weights of a table do not ship: what is recorded stays, and only what is missing asks for them."""
+    from cxrlib.weights.source import WeightsError
+
+    collect.collect("small", small, [PERFORMANCE], workers=1)
+    before = record_tables.read_table(tmp_path / "results" / "small.parquet")
+
+    def gone(*_, **__):
+        raise WeightsError("not here")
+
+    monkeypatch.setattr(collect, "resolve_initialisation", gone)
+    monkeypatch.setattr("cxrlib.experiment.one_run.resolve_initialisation", gone)
+    capfd.readouterr()
+    assert collect.collect("small", small, [PERFORMANCE], workers=1) == (1, 1)
+    assert "kept as recorded, since their initial weights are not here: 1 of 1 runs" in capfd.readouterr().err
+    with pytest.raises(RunsFailedError, match="1 of 1 runs failed"):
+        collect.collect("small", small, workers=1)
+    assert record_tables.read_table(tmp_path / "results" / "small.parquet") == before
+    monkeypatch.setattr(collect, "PROTOCOL_VERSION", 10**6)
+    with pytest.raises(RunsFailedError, match="2 of 2 runs failed"):
+        collect.collect("small", small, workers=1)
+
+
 @pytest.mark.parametrize("table", [True, False])
 def test_a_store_with_runs_from_other_weights_does_not_spoil_a_table(small, tmp_path, table):
     """As after another pretraining, or a new table over an old store."""
