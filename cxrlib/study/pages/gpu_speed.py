@@ -14,10 +14,17 @@ from cxrlib.study.parts import network
 from cxrlib.study.verdicts import NOT_RECORDED
 
 COLUMNS = {
-    "trainer, fp32": "float32", "trainer, bf16": "bfloat16", "trainer, bf16, compiled": "bfloat16, compiled", "resident, fp32": "float32, all on the device",
-    "resident, bf16, channels last": "bfloat16, all on the device",
+    "trainer, fp32": "float32", "trainer, bf16": "bfloat16", "trainer, bf16, compiled": "bfloat16, compiled",
+    "resident, bf16, channels last": "bfloat16, all on the device", "resident, bf16, channels last, compiled": "bfloat16, compiled, all on the device",
 }  # fmt: skip
-"""The measured ways that are shown, in words: the trainer's own, and with all images on the device."""
+"""The measured ways that are shown, in words: the trainer's own, and with all images on the device; all with channels last."""
+GAINS = (
+    ("bfloat16 against float32", "trainer, bf16", "trainer, fp32"),
+    ("compiled against not, in bfloat16", "trainer, bf16, compiled", "trainer, bf16"),
+    ("all images on the device against sent there", "resident, bf16, channels last", "trainer, bf16"),
+    ("the same with the network compiled", "resident, bf16, channels last, compiled", "trainer, bf16, compiled"),
+)
+"""What is compared: in words, the way, and the way that it is held against."""
 NO_DEARER = 1.1
 """Larger images are called no dearer if they come at a rate that is at most this many times lower."""
 
@@ -69,18 +76,22 @@ def sentences(measured: dict[str, Any] | None) -> str:
     rates = _rates(measured)
     batches = " or ".join(str(batch) for batch in sorted({row["batch"] for row in measured["rows"]}))
     said = [f"Measured on one {measured['device']}, nothing else on it, in batches of {batches} (PyTorch {measured['torch']}, cxrlib {measured['cxrlib']}, {measured['made']})."]
-    for name, more, less in (("bfloat16 against float32", "trainer, bf16", "trainer, fp32"), ("compiled against not, in bfloat16", "trainer, bf16, compiled", "trainer, bf16")):
+    faster: list[str] = []
+    for name, more, less in GAINS:
         gains = _by_network((arch, of[more]["median"] / of[less]["median"]) for (arch, _), of in rates.items() if {more, less} <= of.keys())
-        told = [f"{name_of} {' to '.join(dict.fromkeys(f'{gain:.1f}' for gain in (min(found), max(found))))} times as fast" for name_of, found in gains.items()]
-        said += [f"Training, {name}: {', '.join(told)}."] if told else []
+        told = [f"{name_of} {' to '.join(dict.fromkeys(f'{gain:.2f}' for gain in (min(found), max(found))))}" for name_of, found in gains.items()]
+        faster += [f"{name}, {', '.join(told)}"] if told else []
+    said += [f"Times as fast: {'; '.join(faster)}."] if faster else []
     waits = _by_network(
-        (small[0], f"{large[1]} px no longer than {small[1]} in {COLUMNS[way]}")
+        (small[0], f"from {small[1]} to {large[1]} px in {COLUMNS[way]}")
         for small, large in pairwise(sorted(rates))
         for way in ("trainer, fp32", "trainer, bf16")
         if small[0] == large[0] and way in rates[small] and way in rates[large] and rates[small][way]["median"] <= NO_DEARER * rates[large][way]["median"]
     )
     told = [f"{name}, {' and '.join(found)}" for name, found in waits.items()]
-    said += [f"An image takes: {'; '.join(told)}. There it is not the arithmetic that takes the time, but handing it over."] if told else []
+    said += [
+        f"Larger images cost at most {100 * (NO_DEARER - 1):.0f} % more time an image: {'; '.join(told)}. There the device probably waits for the program that starts its many small computations."
+    ] if told else []
     return markup.text(" ".join(said))
 
 

@@ -17,7 +17,7 @@ from cxrlib import markup
 from cxrlib.experiment.record import Record
 from cxrlib.metrics.estimate import percentage
 from cxrlib.study import committed, pairs
-from cxrlib.study.figures import style
+from cxrlib.study.comparisons import family_size
 from cxrlib.study.pages.chapter import RealStudy, Shown
 from cxrlib.study.parts import MIXUP, named
 from cxrlib.study.verdicts import NOT_RECORDED, Verdict
@@ -29,9 +29,14 @@ HEADS = {"resolution": "size", "init": "start", "mixup": "mixup"}
 """What an axis is called at the head of a table."""
 
 
+def start(init: str) -> str:
+    """An initialisation in words, without the network where that is one for all."""
+    return named(init).partition(", ")[0]
+
+
 def value_name(axis: str, value: object) -> str:
     """A value of an axis of :data:`HEADS` in words: 'with mixup', 'random weights', '224 px' for ``(256, 224)``."""
-    return f"{value[1]} px" if isinstance(value, tuple) else MIXUP[str(value)] if axis == "mixup" else style.named(str(value))
+    return f"{value[1]} px" if isinstance(value, tuple) else MIXUP[str(value)] if axis == "mixup" else start(str(value))
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,10 @@ class Cells:
         """How many runs are recorded, in words: '12 of 12 runs are recorded'."""
         return f"{len(self.records)} of {self.real.runs.by_study()[committed.SENSITIVITY][1]} runs are recorded"
 
+    def family(self) -> str:
+        """For how many comparisons a deciding interval is adjusted, in words."""
+        return f"the {family_size(self.real.design)} comparisons of the paper's design"
+
     @cached_property
     def cells(self) -> pd.DataFrame:
         """Accuracy and AUC of each cell: the columns of :attr:`BY`, then measure, score (Estimate), runs."""
@@ -81,10 +90,10 @@ class Cells:
         if found.empty:
             return NOT_RECORDED
         lines = [
-            [*(value_name(axis, value) for axis, value in zip(self.BY, values, strict=True)), part["runs"].iloc[0], *(score.percent() for score in part["score"])]
+            [*(value_name(axis, value) for axis, value in zip(self.BY, values, strict=True)), *(score.percent() for score in part["score"]), part["runs"].iloc[0]]
             for values, part in found.groupby(list(self.BY), sort=False)
         ]
-        return markup.table([*(HEADS[axis] for axis in self.BY), "runs", "accuracy (95 % interval)", "AUC (95 % interval)"], lines)
+        return markup.table([*(HEADS[axis] for axis in self.BY), "accuracy (95 % interval)", "AUC (95 % interval)", "runs"], lines)
 
     def line(self, name: str, better: dict, worse: dict) -> list:
         """A row of a table of differences; empty if there are no such pairs."""
@@ -92,7 +101,7 @@ class Cells:
 
     def row(self, name: str, first: Sequence[Record], second: Sequence[Record]) -> list:
         """As :meth:`line`, of pairs that are given."""
-        return [name, len(first), *self.changes(first, second)] if first else []
+        return [name, *self.changes(first, second), len(first)] if first else []
 
     def changes(self, first: Sequence[Record], second: Sequence[Record]) -> tuple[str, str]:
         """By how much ``first`` has more accuracy and AUC than ``second``, in points with plain 95 % intervals."""
@@ -101,7 +110,7 @@ class Cells:
     def mixup_lines(self, **only: object) -> list[list]:
         """What mixup changes from each start, over the runs with the values ``only``."""
         starts = dict.fromkeys(pairs.setting(record)["init"] for record in self.records)
-        return [self.line(f"mixup against none, from {named(init)}", {"init": init, "mixup": "beta", **only}, {"init": init, "mixup": "off", **only}) for init in starts]
+        return [self.line(f"mixup against none, from {start(init)}", {"init": init, "mixup": "beta", **only}, {"init": init, "mixup": "off", **only}) for init in starts]
 
     def start_lines(self, **only: object) -> list[list]:
         """What pretraining changes without and with mixup, likewise."""
@@ -119,24 +128,40 @@ class Cells:
         accuracy, area = self.changes(first, second)
         return f"{name} changes test accuracy by {accuracy} and the AUC by {area}"
 
-    def called_otherwise(self, first: Sequence[Record], second: Sequence[Record], where: str, than: str) -> str:
-        """How far ``second``, made otherwise, is from ``first``, image by image and in accuracy: 'In float32, 3 runs call …; against it, bfloat16 …'."""
-        if not first:
-            return f"{where}: {NOT_RECORDED}."
-        calls = [[record.table()["probability"].to_numpy() > self.real.threshold for record in arm] for arm in (first, second)]
-        changed, images = int(np.sum(np.array(calls[0]) != np.array(calls[1]))), sum(map(len, calls[0]))
-        gap = pairs.compare(first, second, self.real.threshold).estimate()
-        nothing = ", which may be nothing" if gap.low <= 0 <= gap.high else ""
-        said = f"{len(first)} {'run calls' if len(first) == 1 else 'runs call'} {changed:,} of {images:,} test images otherwise"
-        return f"{where}, {said}; against it, {than} changes the accuracy by {pairs.points(gap)}{nothing}."
+    def remade_lines(self, name: str, first: Sequence[Record], second: Sequence[Record]) -> list[list]:
+        """As :meth:`row`, a row for each start: what is made otherwise may change one and not the other."""
+        return [self.row(f"{name}, from {init}", *arms) for init, arms in by_start(first, second).items()]
+
+    def called_otherwise(self, first: Sequence[Record], second: Sequence[Record], where: str) -> str:
+        """How many test images ``second``, made otherwise, calls otherwise than ``first``: 'In float32, from random weights 3 runs call 72 of 600 test images otherwise.'"""
+        said = []
+        for init, arms in by_start(first, second).items():
+            calls = [np.array([record.table()["probability"].to_numpy() > self.real.threshold for record in arm]) for arm in arms]
+            changed, runs = int(np.sum(calls[0] != calls[1])), len(arms[0])
+            said.append(f"from {init} {runs} {'run calls' if runs == 1 else 'runs call'} {changed:,} of {calls[0].size:,} test images otherwise")
+        return f"{where}, {'; '.join(said)}." if said else f"{where}: {NOT_RECORDED}."
 
     def calls(self, records: Iterable[Record] | None = None) -> str:
         """How often each start calls an image rightly at the threshold, by class, in one sentence: AUC does not see where a threshold falls."""
         said = []
         for (init,), members in pairs.grouped(self.records if records is None else records, ("init",)).items():
             found, kept = (pairs.correctness(members, self.real.threshold, positive)[0].mean() for positive in (True, False))
-            said.append(f"from {named(init).partition(', ')[0]} {percentage(found):.1f} % of the positive images and {percentage(1 - kept):.1f} % of the negative ones")
-        return f"At {percentage(self.real.threshold):g} % the networks, with and without mixup, call positive: {'; '.join(said)}. Accuracy hangs on where that threshold falls, the AUC does not." if said else ""
+            of = ("of the positive images", "of the negative ones") if not said else ("", "")
+            shares = (f"{percentage(share):.1f} % {what}".strip() for share, what in zip((found, 1 - kept), of, strict=True))
+            said.append(f"from {start(init)} {' and '.join(shares)}")
+        if not said:
+            return ""
+        threshold = f"{percentage(self.real.threshold):g} %"
+        return f"At the threshold of {threshold}, networks call positive: {'; '.join(said)}. Accuracy hangs on where scores lie about the threshold, the AUC does not."
+
+
+def by_start(first: Sequence[Record], second: Sequence[Record]) -> dict[str, tuple[list[Record], list[Record]]]:
+    """Pairs of runs by the start of the first, in words."""
+    found: dict[str, tuple[list[Record], list[Record]]] = {}
+    for pair in zip(first, second, strict=True):
+        for arm, record in zip(found.setdefault(start(pairs.setting(pair[0])["init"]), ([], [])), pair, strict=True):
+            arm.append(record)
+    return found
 
 
 def ruled(verdicts: Iterable[Verdict], claim: int) -> str:
@@ -147,4 +172,4 @@ def ruled(verdicts: Iterable[Verdict], claim: int) -> str:
 def differences(lines: Iterable[list]) -> str:
     """Rows of :meth:`Cells.row` as a Markdown table, without those that are empty."""
     kept = [line for line in lines if line]
-    return markup.table(["difference", "pairs of runs", "accuracy (95 % interval)", "AUC (95 % interval)"], kept) if kept else NOT_RECORDED
+    return markup.table(["difference", "accuracy (95 % interval)", "AUC (95 % interval)", "pairs of runs"], kept) if kept else NOT_RECORDED

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +16,7 @@ from cxrlib.study.pages import upstream
 from cxrlib.study.pages.chapter import RealStudy
 from cxrlib.study.pages.grid_cells import Cells, differences, ruled
 from cxrlib.study.parts import MIXUP
-from cxrlib.study.verdicts import NOT_RECORDED, Verdict
+from cxrlib.study.verdicts import NOT_RECORDED
 from cxrlib.weights.registry import BIT_PHOTO
 from cxrlib.weights.source import WEIGHTS_FOLDER
 
@@ -25,6 +24,11 @@ PROFILE = "bit"
 AGAIN = {"fp32": ("fp32", "bit-fp32"), "gpu": ("gpu", "bit-gpu"), "gpu-fp32": ("gpu", "bit-fp32"), "short": ("short", PROFILE)}
 """Runs of the cell made otherwise: in float32, on a GPU, on a GPU in float32, and from a shorter pretraining. The end of the name of each table beside that
 of the cell, and the profile whose runs it is read for."""
+
+
+HOW = {"steps": "steps", "batch_size": "batches of", "base_lr": "a rate of", "weight_decay": "a weight decay of"}
+"""Settings of a pretraining that are told where two differ."""
+ONE_PRETRAINING = "All runs from photographs start from one pretraining; what another would give is not in the intervals."
 
 
 def beside(results: Path, again: str) -> Path:
@@ -101,17 +105,14 @@ class PapersCell(Cells):
         return f"Mean test accuracy {'; '.join(said)}." if said else "Nothing is recorded of this cell yet."
 
     def differences(self) -> str:
-        """What mixup, pretraining, the precision, the machine and the length of the pretraining change, as a Markdown table of plain 95 % intervals over patients and seeds."""
-        return differences([*self.mixup_lines(), *self.start_lines(), *(self.row(name, *self.remade(again)) for again, name in self._names().items())])
+        """What mixup, pretraining, the precision, the machine and an earlier pretraining change, as a Markdown table of plain 95 % intervals over patients and seeds."""
+        remade = [line for again, name in self._names().items() for line in self.remade_lines(name, *self.remade(again))]
+        return differences([*self.mixup_lines(), *self.start_lines(), *remade])
 
     def _names(self) -> dict[str, str]:
         """What is compared with the runs made otherwise, by the keys of :data:`AGAIN`."""
         passes = [f"{upstream.epochs(record['settings']):g}" if record else "fewer" for record in (self.pretraining, self.shorter)]
-        return {
-            "fp32": "bfloat16 against float32, from random weights, without mixup",
-            "gpu": "one core against a GPU",
-            "short": f"{passes[0]} passes of pretraining against {passes[1]}",
-        }
+        return {"fp32": "bfloat16 against float32, without mixup", "gpu": "one core against a GPU", "short": f"pretraining of {passes[0]} passes against the earlier one of {passes[1]}"}
 
     def remade(self, again: str) -> tuple[list[Record], list[Record]]:
         """Runs of the cell, and the same ones made otherwise."""
@@ -121,47 +122,52 @@ class PapersCell(Cells):
 
     def otherwise(self) -> str:
         """How far runs in bfloat16 on a core are from the same ones in float32, and on a GPU, image by image."""
-        return " ".join(self.called_otherwise(*self.remade(again), where, than) for again, where, than in (("fp32", "In float32", "bfloat16"), ("gpu", "On a GPU", "one core")))
+        return " ".join(self.called_otherwise(*self.remade(again), where) for again, where in (("fp32", "In float32"), ("gpu", "On a GPU")))
 
     def longer(self) -> str:
-        """What a longer pretraining of the same network on the same photographs changed, in one sentence; empty if it is not recorded."""
+        """What an earlier pretraining of the same network on the same photographs was, in one sentence; empty if it is not recorded."""
         first, second = self.remade("short")
         if not (first and self.pretraining and self.shorter):
             return ""
+        now, then = self.pretraining["settings"], self.shorter["settings"]
+        told = [f"{name} {then[key]:,g} in place of {now[key]:,g}" for key, name in HOW.items() if then.get(key) != now.get(key)]
         accuracy, area = self.changes(first, second)
-        rule = self._by_the_rules(self.before.verdicts, " With these, by the rules of the verdicts,") if self.before else ""
         return (
-            f"After {upstream.epochs(self.shorter['settings']):g} passes ({percentage(self.shorter['held_out_accuracy']):.1f} % of the validation photographs) the same runs were made too: "
-            f"the longer pretraining changes their accuracy by {accuracy} and the AUC by {area}.{rule}"
+            f"An earlier pretraining of {upstream.epochs(then):g} passes ({', '.join(told)}) reached {percentage(self.shorter['held_out_accuracy']):.1f} % of the validation photographs; "
+            f"the same runs were made from it first: this one changes their accuracy by {accuracy} and the AUC by {area}."
         )
 
-    @cached_property
-    def before(self) -> PapersCell | None:
-        """The cell as it was with the shorter pretraining; None unless each of its runs from photographs is there from that one too."""
-        others = [record for record in self.records if not _from_photographs(record)]
-        if len(self.remade("short")[0]) < max(1, len(self.records) - len(others)):
+    def as_remade(self, again: str) -> PapersCell | None:
+        """The cell with those of its runs in place that were made otherwise; None unless all are there that can be: each, or each from photographs for an earlier pretraining."""
+        first, second = self.remade(again)
+        replaced = {record.key for record in first}
+        others = [record for record in self.records if record.key not in replaced]
+        if not first or any(again != "short" or _from_photographs(record) for record in others):
             return None
-        return replace(self, real=replace(self.real, runs=self.real.runs.with_records([*others, *self.again["short"].runs.records])))
+        return replace(self, real=replace(self.real, runs=self.real.runs.with_records([*others, *second])))
 
     def answer(self, axes: Iterable[str] = ("init", "mixup")) -> str:
         """What pretraining and mixup change in test accuracy and AUC, each over all that is recorded, in one sentence."""
         return f"{'; '.join(self.change(axis) for axis in axes)} (95 % intervals, none adjusted for the others)."
 
     def by_the_rules(self) -> str:
-        """What the accuracy with mixup says of more upstream data by the rules of the verdicts, in one sentence; empty without runs of both starts."""
-        said = self._by_the_rules(self.verdicts, "By the verdicts' rules, with mixup and adjusted for all comparisons,")
-        before = self.before
-        if not (said and before and self.shorter and self.pretraining):
-            return said
-        word, before = ({answer.word for row in found for answer in row.parts if row.number == 1} for found in (self.verdicts, before.verdicts))
-        if word != before:
-            said += f" From a pretraining of {upstream.epochs(self.shorter['settings']):g} passes in place of {upstream.epochs(self.pretraining['settings']):g} it was {' and '.join(before)}."
-        return said
+        """What the accuracy with mixup says of pretraining by the rules of the verdicts, here and with runs made otherwise, in one sentence each; empty without runs of both starts."""
+        if not (word := ruled(self.verdicts, 1)):
+            return ""
+        said = [f"By the verdicts' rules, with mixup and adjusted for {self.family()}, pretraining changes the accuracy by {word}."]
+        for again, runs in (("gpu", "The same runs on GPUs"), ("short", "Those from an earlier pretraining")):
+            made = self.as_remade(again)
+            said += [f"{runs}: {other}."] if made and (other := ruled(made.verdicts, 1)) else []
+        return " ".join(said)
 
-    @staticmethod
-    def _by_the_rules(verdicts: list[Verdict], begun: str) -> str:
-        said = ruled(verdicts, 1)
-        return f"{begun} pretraining changes the accuracy by {said}." if said else ""
+    def words_on_gpu(self) -> str:
+        """Which words of the verdicts are others with the same runs on GPUs, in one sentence."""
+        made = self.as_remade("gpu")
+        if made is None:
+            return f"The same runs on GPUs: {NOT_RECORDED}."
+        words = [{answer.part.says: answer for row in rows for answer in row.parts if answer.interval is not None} for rows in (self.verdicts, made.verdicts)]
+        other = [f"{says}: {words[1][says].result}, {words[1][says].word}" for says in words[0] if says in words[1] and words[0][says].word != words[1][says].word]
+        return f"The same runs on GPUs give other words where an interval ends near its bound: {'; '.join(other)}." if other else "The same runs on GPUs give the same words."
 
     def title(self) -> str:
         return self.shown.title("BiT-R50x1 in one cell of the paper's grid")
@@ -174,6 +180,6 @@ class PapersCell(Cells):
         theirs = sum(paper.training_images(label) for label in ("positive", "negative"))
         return (
             f"**How.** {self.counted()}, with {trained:,} training images (the paper has {theirs:,}) and {len(self.records[0].table())} test images. "
-            f"{self.made()} The quickest run took {self.minutes()} minutes with one thread. {self.otherwise()} {self.longer()} All runs from photographs start "
-            "from the same pretraining, so their intervals do not hold its chance."
+            f"{self.made()} The quickest run took {self.minutes()} minutes with one thread; others waited for other work. {self.otherwise()} {self.longer()} "
+            f"{ONE_PRETRAINING}"
         )

@@ -12,9 +12,9 @@ from cxrlib.experiment.record import Record
 from cxrlib.study import committed, pairs
 from cxrlib.study.figures import captions
 from cxrlib.study.pages.chapter import RealStudy
-from cxrlib.study.pages.grid_cells import ARMS, Cells, differences, ruled, value_name
-from cxrlib.study.pages.papers_cell import PapersCell
-from cxrlib.study.parts import MIXUP, named
+from cxrlib.study.pages.grid_cells import ARMS, Cells, differences, ruled, start, value_name
+from cxrlib.study.pages.papers_cell import ONE_PRETRAINING, PapersCell
+from cxrlib.study.parts import MIXUP
 from cxrlib.study.verdicts import NOT_RECORDED
 
 
@@ -60,11 +60,12 @@ class TwoSizes(Cells):
     def finding(self) -> str:
         """What the figure shows."""
         found = self.cells
-        chosen = found[(found["measure"] == "AUC") & (found["mixup"] == self.real.design.mixups[-1])]
+        chosen = found[found["mixup"] == self.real.design.mixups[-1]]
         said = [
-            f"at {value_name('resolution', size)}, {captions.each(dict(zip(part['init'], part['score'], strict=True)))}" for size, part in chosen.groupby("resolution", sort=True)
+            f"{measure} at {value_name('resolution', size)}, {captions.each(dict(zip(part['init'], part['score'], strict=True)))}"
+            for (measure, size), part in chosen.groupby(["measure", "resolution"], sort=False)
         ]
-        return f"Mean AUC with mixup {'; '.join(said)}." if said else "Nothing is recorded of these cells yet."
+        return f"Means with mixup: {'; '.join(said)}." if said else "Nothing is recorded of these cells yet."
 
     def answer(self) -> str:
         """What the larger size changes from each start, and what pretraining and mixup change there, in two sentences."""
@@ -73,18 +74,19 @@ class TwoSizes(Cells):
             first, second = self._step(init)
             accuracy, area = self.changes(first, second) if first else (NOT_RECORDED, NOT_RECORDED)
             words = ("by", "by") if said else ("test accuracy changes by", "the AUC by")
-            said.append(f"from {named(init).partition(', ')[0]} {words[0]} {accuracy} and {words[1]} {area}")
-        return f"{self.larger} in place of {self.sizes[0][1]}: {'; '.join(said)}. At {self.larger}, {self.there()}"
+            said.append(f"from {start(init)} {words[0]} {accuracy} and {words[1]} {area}")
+        there = "; ".join(self.change(axis, resolution=self.sizes[1]) for axis in ARMS)
+        return f"{self.larger} in place of {self.sizes[0][1]}: {'; '.join(said)}. At {self.larger}, {there} (95 % intervals, none adjusted for the others)."
 
-    def there(self) -> str:
-        """What pretraining and mixup change at the larger size, in one sentence."""
-        return f"{'; '.join(self.change(axis, resolution=self.sizes[1]) for axis in ARMS)} (95 % intervals, none adjusted for the others)."
+    def pretraining(self) -> str:
+        """What pretraining changes at the larger size, in one sentence."""
+        return f"{self.change('init', resolution=self.sizes[1])} (95 % intervals, neither adjusted for the other)."
 
     def by_the_rules(self) -> str:
         """The paper's sentences on upstream data and on resolution by the rules of the verdicts, in one sentence; empty without such runs."""
-        named_parts = ((1, f"at {self.larger} with mixup pretraining"), (2, f"over all starts {self.larger} in place of {self.sizes[0][1]}"))
-        said = [f"{name} changes the accuracy by {word}" for number, name in named_parts if (word := ruled(self.verdicts, number))]
-        return f"By the verdicts' rules, adjusted for all comparisons, {'; '.join(said)}." if said else ""
+        parts = ((1, f"at {self.larger} with mixup, pretraining"), (2, f"over both starts, {self.larger} in place of {self.sizes[0][1]}"))
+        said = [f"{name} changes the accuracy by {word}" for number, name in parts if (word := ruled(self.verdicts, number))]
+        return f"By the verdicts' rules, adjusted for {self.family()}: {'; '.join(said)}." if said else ""
 
     def calls_there(self) -> str:
         """:meth:`calls` at the larger size."""
@@ -92,16 +94,13 @@ class TwoSizes(Cells):
 
     def differences(self) -> str:
         """What the size changes, what pretraining and mixup change at the larger one, and the precision at the smaller one, as a Markdown table of plain 95 % intervals."""
-        steps = [self.row(f"{self.larger} against {self.sizes[0][1]}, from {named(init)}", *self._step(init)) for init in self.real.design.inits]
+        steps = [self.row(f"{self.larger} against {self.sizes[0][1]}, from {start(init)}", *self._step(init)) for init in self.real.design.inits]
         there = [[f"{self.larger}: {line[0]}", *line[1:]] for line in (*self.start_lines(resolution=self.sizes[1]), *self.mixup_lines(resolution=self.sizes[1])) if line]
-        precise = [self.row(f"bfloat16 against float32, {self.sizes[0][1]} px, without mixup, from {named(init)}", *self.precise(init)) for init in self.real.design.inits]
-        return differences([*steps, *there, *precise])
+        return differences([*steps, *there, *self.remade_lines(f"bfloat16 against float32, {self.sizes[0][1]} px, without mixup", *self.precise())])
 
-    def precise(self, init: str | None = None) -> tuple[list[Record], list[Record]]:
-        """Runs in bfloat16 and the same ones in float32; from one start, or all."""
-        half, full = (
-            pairs.by_setting((record for record in study.runs.of(committed.SENSITIVITY) if init in (None, pairs.setting(record)["init"])), "precision") for study in (self.real, self.full)
-        )
+    def precise(self) -> tuple[list[Record], list[Record]]:
+        """Runs in bfloat16 and the same ones in float32."""
+        half, full = (pairs.by_setting(study.runs.of(committed.SENSITIVITY), "precision") for study in (self.real, self.full))
         shared = [run for run in half if run in full]
         return [half[run] for run in shared], [full[run] for run in shared]
 
@@ -112,5 +111,13 @@ class TwoSizes(Cells):
         """On what the runs were made, and what bfloat16 does there."""
         if not self.records:
             return f"The runs on a GPU: {NOT_RECORDED}."
-        devices = " and ".join(sorted({record.machine["device"] for record in self.records}))
-        return f"**How.** {self.counted()}, on {devices}. {self.called_otherwise(*self.precise(), 'In float32', 'bfloat16')}"
+        return f"**How.** {self.counted()}: {self._machines()}. {self.called_otherwise(*self.precise(), 'In float32')} {ONE_PRETRAINING}"
+
+    def _machines(self) -> str:
+        """Which of the runs were made on which device, and whether the network was compiled first."""
+        found: dict[str, dict[str, None]] = {}
+        for record in [*self.records, *self.full.runs.of(committed.SENSITIVITY)]:
+            axes, machine = pairs.setting(record), record.machine
+            what = f"{value_name('resolution', axes['resolution'])} from {start(axes['init'])}{' in float32' if axes['precision'] == 'fp32' else ''}"
+            found.setdefault(f"{machine['device']}{', compiled' if machine.get('compiled') else ''}", {})[what] = None
+        return "; ".join(f"on one {device}: {', '.join(what)}" for device, what in found.items())

@@ -100,19 +100,20 @@ def test_tables_say_what_the_runs_show():
     assert made.table().count("| 3 |") == 4
     rows = {line.split(" | ")[0].strip("| "): line for line in html.unescape(made.differences()).splitlines()}
     assert "+10.0 points (" in rows["mixup against none, from random weights"]
-    assert "+0.0 points (" in rows["mixup against none, from many photographs, BiT-R50x1"]
+    assert "+0.0 points (" in rows["mixup against none, from many photographs"]
     assert "+15.0 points (" in rows["photographs against random weights, without mixup"] and "+5.0 points (" in rows["photographs against random weights, with mixup"]
-    assert "+0.0 points (" in rows["bfloat16 against float32, from random weights, without mixup"]
+    assert "+0.0 points (" in rows["bfloat16 against float32, without mixup, from random weights"]
     assert made.answer().startswith("pretraining on photographs changes test accuracy by +10.0 points (+6.5 to +13.5) and the AUC by +")
     assert "; mixup changes test accuracy by +5.0 points (+3.0 to +7.0) and the AUC by +" in made.answer()
-    assert "from random weights 84.7 % of the positive images and 15.7 % of the negative ones; from many photographs 94.7 %" in made.calls()
-    assert made.by_the_rules().startswith("By the verdicts' rules, with mixup") and made.by_the_rules().endswith(": holds. From a pretraining of 2 passes in place of 10 it was contradicted.")
+    assert "call positive: from random weights 84.7 % of the positive images and 15.7 % of the negative ones; from many photographs 94.7 % and " in made.calls()
+    assert made.by_the_rules().startswith("By the verdicts' rules, with mixup and adjusted for the 36 comparisons of the paper's design, pretraining changes the accuracy by +5.0 points (")
+    assert ": holds. Those from an earlier pretraining: -10.0 points (" in made.by_the_rules() and made.by_the_rules().endswith(": contradicted.")
+    assert "The same runs on GPUs" not in made.by_the_rules() and made.words_on_gpu() == f"The same runs on GPUs: {NOT_RECORDED}.", "not all twelve are there"
     assert "mixup" not in made.answer(["init"]) and made.answer().startswith(made.answer(["init"]).partition(" (95 %")[0])
-    assert "+5.0 points (" in rows["one core against a GPU"] and "| 6 |" in rows["10 passes of pretraining against 2"]
-    assert "In float32, 3 runs call 0 of 600 test images otherwise; against it, bfloat16 changes the accuracy by +0.0 points" in made.otherwise()
-    assert "On a GPU, 6 runs call 60 of 1,200 test images otherwise; against it, one core changes the accuracy by +5.0 points (" in made.otherwise()
-    assert made.longer().startswith("After 2 passes (19.0 % of the validation photographs) the same runs were made too: the longer pretraining changes their accuracy by +15.0 points (")
-    assert ". With these, by the rules of the verdicts, pretraining changes the accuracy by -10.0 points (" in made.longer() and made.longer().endswith(": contradicted.")
+    assert "+5.0 points (" in rows["one core against a GPU, from many photographs"] and "| 6 |" in rows["pretraining of 10 passes against the earlier one of 2, from many photographs"]
+    assert made.otherwise() == "In float32, from random weights 3 runs call 0 of 600 test images otherwise. On a GPU, from many photographs 6 runs call 60 of 1,200 test images otherwise."
+    assert made.longer().startswith("An earlier pretraining of 2 passes (steps 2,000 in place of 10,000) reached 19.0 % of the validation photographs; the same runs were made from it first: ")
+    assert made.longer().endswith(")." ) and "this one changes their accuracy by +15.0 points (" in made.longer()
     assert made.otherwise() in made.method() and made.longer() in made.method()
     assert "12 of 12 runs" in made.method() and "1,654 training images (the paper has 15,951) and 200 test images" in made.method() and "The quickest run took 20 minutes" in made.method()
     assert made.finding() == (
@@ -129,8 +130,8 @@ def sizes(keep=lambda config: True) -> TwoSizes:
     wanted = [run.config for run in profile_runs(AGAIN["gpu"][1], [committed.SENSITIVITY]) if keep(run.config)]
     records = [record(c, WRONG[c.init, c.mixup] - gained[c.init, c.mixup] * (c.crop == 224)) for c in wanted]
     full = [record(run.config, WRONG[run.config.init, "off"] + 4) for run in profile_runs(AGAIN["gpu-fp32"][1], [committed.SENSITIVITY]) if keep(run.config)]
-    for one in records:
-        one.machine["device"] = f"GPU {one.config['seed'] % 2}"
+    for one in (*records, *full):
+        one.machine.update({"device": f"GPU {one.config['seed'] % 2}"} | ({"compiled": True} if one.config["seed"] % 2 else {}))
     return TwoSizes(study(AGAIN["gpu"][1], records), study(AGAIN["gpu-fp32"][1], full))
 
 
@@ -138,23 +139,25 @@ def test_two_sizes_say_what_the_runs_show():
     made = sizes()
     assert made.table().count("| 3 |") == 8 and [line.split(" | ")[0] for line in made.table().splitlines()[2:]] == ["| 128 px"] * 4 + ["| 224 px"] * 4
     rows = {line.split(" | ")[0].strip("| "): line for line in html.unescape(made.differences()).splitlines()}
-    assert "| 6 | +5.0 points (" in rows["224 px against 128, from random weights"] and "| 6 | +5.0 points (" in rows["224 px against 128, from many photographs, BiT-R50x1"]
+    assert all("+5.0 points (" in rows[f"224 px against 128, from {start}"] and "| 6 |" in rows[f"224 px against 128, from {start}"] for start in ("random weights", "many photographs"))
     assert "+20.0 points (" in rows["224 px: photographs against random weights, without mixup"] and "+0.0 points" in rows["224 px: photographs against random weights, with mixup"]
-    assert "| 3 | +20.0 points (" in rows["224 px: mixup against none, from random weights"]
-    assert "| 3 | +2.0 points (" in rows["bfloat16 against float32, 128 px, without mixup, from many photographs, BiT-R50x1"]
+    assert "| +20.0 points (" in rows["224 px: mixup against none, from random weights"]
+    assert "| +2.0 points (" in rows["bfloat16 against float32, 128 px, without mixup, from many photographs"]
     assert made.answer().startswith("224 px in place of 128: from random weights test accuracy changes by +5.0 points (") and "; from many photographs by +5.0 points (" in made.answer()
-    assert made.answer().endswith(f"At 224 px, {made.there()}") and made.there().startswith("pretraining on photographs changes test accuracy by +10.0 points (")
-    assert "at 224 px with mixup pretraining changes the accuracy by +0.0 points" in made.by_the_rules() and "over all starts 224 px in place of 128 changes the accuracy by +5.0 points (" in made.by_the_rules()
-    assert "from many photographs 99.7 % of the positive images and 0.7 % of the negative ones" in made.calls_there()
-    assert made.finding().startswith("Mean AUC with mixup at 128 px, ") and "; at 224 px, " in made.finding()
+    assert "At 224 px, pretraining on photographs changes test accuracy by +10.0 points (" in made.answer() and made.pretraining().partition(" (95 %")[0] in made.answer()
+    assert "at 224 px with mixup, pretraining changes the accuracy by +0.0 points" in made.by_the_rules() and "over both starts, 224 px in place of 128 changes the accuracy by +5.0 points (" in made.by_the_rules()
+    assert made.calls_there().startswith("At the threshold of 50 %, networks call positive: from random weights ") and "; from many photographs 99.7 % and 0.7 %." in made.calls_there()
+    assert made.finding().startswith("Means with mixup: accuracy at 128 px, 89.5 % from random weights") and "; AUC at 224 px, " in made.finding()
     assert set(made.drawn()["size"]) == {"128 px", "224 px"} and len(set(made.drawn()["measure"])) == 4
-    assert made.method().startswith("**How.** 24 of 24 runs are recorded, on GPU 0 and GPU 1. In float32, 6 runs call 24 of 1,200 test images otherwise; against it, bfloat16 changes the accuracy by +2.0 points")
+    assert made.method().startswith("**How.** 24 of 24 runs are recorded: on one GPU 0: 128 px from random weights, ")
+    assert "; on one GPU 1, compiled: 128 px from random weights, " in made.method() and "128 px from many photographs in float32" in made.method()
+    assert "In float32, from random weights 3 runs call 12 of 600 test images otherwise; from many photographs 3 runs call 12 of 600 test images otherwise." in made.method()
     assert {row.number for row in made.verdicts} == {1, 2, 4} and "128 and at 224 px" in made.title()
 
 
 def test_two_sizes_that_are_not_recorded_yet_say_so():
     nothing = sizes(lambda config: False)
-    for said in (nothing.answer(), nothing.table(), nothing.differences(), nothing.method(), nothing.there()):
+    for said in (nothing.answer(), nothing.table(), nothing.differences(), nothing.method(), nothing.pretraining()):
         assert NOT_RECORDED in said
     assert nothing.by_the_rules() == nothing.calls_there() == "" and nothing.drawn().empty and nothing.finding() == "Nothing is recorded of these cells yet."
     small = sizes(lambda config: config.crop == 128)
@@ -195,12 +198,23 @@ def test_runs_from_two_pretrainings_do_not_pass_for_one_cell(tmp_path):
 def test_a_part_of_the_shorter_pretrainings_runs_gives_no_word():
     """Merged with runs of the longer one they would be neither."""
     made = cell()
-    assert made.before is not None
+    assert made.as_remade("short") is not None
     made.again["short"] = study(PROFILE, [record for record in made.again["short"].runs.records if record.config["mixup"] == "off"])
     part = PapersCell(made.real, made.again, made.pretraining, made.shorter)
-    assert part.before is None and part.by_the_rules().endswith(": holds.") and "With these" not in part.longer() and "| 3 |" in part.differences().splitlines()[-1]
+    assert part.as_remade("short") is None and part.by_the_rules().endswith(": holds.") and "| 3 |" in part.differences().splitlines()[-1]
     bare = PapersCell(made.real, cell().again, None, None)
-    assert bare.by_the_rules().endswith(": holds.") and bare.longer() == "" and NOT_RECORDED in bare.made()
+    assert bare.longer() == "" and NOT_RECORDED in bare.made()
+
+
+def test_words_that_other_machines_would_give_are_told():
+    """From all twelve runs: a word that changes is named with its interval; from fewer nothing is said."""
+    made = cell()
+    for wrong, said in ((lambda c: WRONG[c.init, c.mixup], "The same runs on GPUs give the same words."), (lambda c: 20, "accuracy rises from one upstream set to the next larger one: +0.0 points (")):
+        runs = [record(run.config, wrong(run.config)) for run in profile_runs(AGAIN["gpu"][1], [committed.SENSITIVITY]) if run.config.crop == 128]
+        made.again["gpu"] = study(AGAIN["gpu"][1], runs)
+        assert said in made.words_on_gpu() and "The same runs on GPUs: +" in made.by_the_rules()
+    made.again["gpu"] = study(AGAIN["gpu"][1], runs[1:])
+    assert NOT_RECORDED in made.words_on_gpu() and "on GPUs" not in made.by_the_rules()
 
 
 def test_what_lies_beside_the_cell_is_about_the_same_runs(tmp_path):
