@@ -109,22 +109,22 @@ def _said(known: Extent) -> dict[str, str]:
 def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
     """SHA-256 of all that a parameter of a notebook names and that decides what it shows.
 
-    That is every file, such as a table of committed records; every folder but those of the data, which have a state of
+    That is every file, such as a table of committed records, and those beside it that are read with it; every folder but those of the data, which have a state of
     their own, and of what is computed; the profile whose runs are drawn; and the weights that runs start from.
     """
-    from cxrlib.study.parameters import STUDIES
+    from cxrlib.study.parameters import STUDIES, profiles_of, read_with
     from cxrlib.weights.resolve import resolve_initialisation
     from cxrlib.weights.source import WeightsError
 
     values = {name: field.default for name, field in STUDIES[notebook].model_fields.items()} | parameters
-    states: dict[str, str] = {}
+    states = {str(path): file_digest(path) for name in profiles_of(STUDIES[notebook]) if (path := root / "profiles" / f"{name}.yaml").is_file()}
     for name, value in values.items():
         for each in value if isinstance(value, list | tuple) else (value,):
             if not isinstance(each, str | Path) or name in ("data", "store", "cache", "external"):
                 continue
             path = root / "profiles" / f"{each}.yaml" if name == "profile" else root / each
             if path.is_file():
-                states[str(path)] = file_digest(path)
+                states |= {str(each): file_digest(each) for each in read_with(STUDIES[notebook], name, path) if each.is_file()}
             elif path.is_dir():
                 states[str(path)] = _state(path, root)
             elif name in ("init", "inits"):

@@ -181,7 +181,10 @@ def results(
     with plain_errors():
         from cxrlib.study.collect import BY_DEFAULT, chosen, collect
 
-        for name in [each for each in table or BY_DEFAULT if chosen(each, study or ())]:
+        wanted = [each for each in table or BY_DEFAULT if chosen(each, study or ())]
+        if not wanted:
+            typer.echo(f"nothing to run: {', '.join(table or BY_DEFAULT)} has no runs of {', '.join(study or ())}")
+        for name in wanted:
             before, after = collect(name, data, study or (), labels, workers=workers, strict=strict)
             typer.echo(f"results/{name}.parquet: {after} records, {after - before} of them new")
 

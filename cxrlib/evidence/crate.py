@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cxrlib import __version__
 from cxrlib.evidence import slices
 from cxrlib.files import file_digest
-from cxrlib.study.parameters import STUDIES
+from cxrlib.study.parameters import STUDIES, read_with
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
@@ -96,9 +96,10 @@ def _environment(crate: ROCrate, about: dict[str, Any]) -> list[Any]:
 def _records(template: Path, root: Path) -> list[str]:
     """Files of ``results/`` that a template reads by default."""
     given = slices.used_parameters(slices.statements(template)[1], list(range(len(slices.statements(template)[1]))))
-    fields = STUDIES[template.stem].model_fields
-    values = [fields[name].default for name in sorted(given) if name in fields]
-    return [value.as_posix() for value in values if isinstance(value, Path) and (root / value).is_file() and value.parts[0] == "results"]
+    study = STUDIES[template.stem]
+    values = {name: study.model_fields[name].default for name in sorted(given) if name in study.model_fields}
+    named = [path for name, value in values.items() if isinstance(value, Path) and value.parts[0] == "results" for path in read_with(study, name, value)]
+    return [path.as_posix() for path in named if (root / path).is_file()]
 
 
 def _record(crate: ROCrate, path: Path) -> Any:

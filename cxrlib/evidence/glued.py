@@ -30,7 +30,7 @@ from cxrlib.evidence import slices
 from cxrlib.evidence.check import Check
 from cxrlib.files import atomic_write, file_digest
 from cxrlib.study.figures import captions
-from cxrlib.study.parameters import STUDIES, Profile
+from cxrlib.study.parameters import STUDIES, Profile, read_with
 
 STATED = Path("results/glued.json")
 RELATIVE = 1e-9
@@ -96,13 +96,9 @@ def _of_notebook(name: str) -> list[Glued]:
 
 
 def _files(names: set[str], parameters: Any) -> set[str]:
-    """Which of some parameters are files that exist, as written; with those beside one whose field says that they are read too, ``bit-gpu.parquet`` beside ``bit.parquet``."""
-    found: set[Path] = set()
-    for name in names:
-        value, field = getattr(parameters, name, None), type(parameters).model_fields.get(name)
-        if isinstance(value, Path) and value.is_file():
-            found |= {value, *(value.parent.glob(f"{value.stem}-*") if field and (field.json_schema_extra or {}).get("beside") else ())}
-    return {path.as_posix() for path in found}
+    """Which of some parameters are files that exist, as written, with those that are read with them: ``bit-gpu.parquet`` beside ``bit.parquet``."""
+    values = {name: value for name in names if isinstance(value := getattr(parameters, name, None), Path)}
+    return {path.as_posix() for name, value in values.items() if value.is_file() for path in read_with(type(parameters), name, value) if path.is_file()}
 
 
 def _plain(value: Any) -> Value:

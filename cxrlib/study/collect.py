@@ -34,7 +34,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "bit-fp32": (SENSITIVITY,),
     "bit-gpu": (SENSITIVITY,),
 }
-BY_DEFAULT = tuple(name for name in TABLES if not name.startswith("bit"))
+LARGE = ("bit", "bit-fp32", "bit-gpu")
+BY_DEFAULT = tuple(name for name in TABLES if name not in LARGE)
 """The tables that are completed when none is named; the others take hours, or a GPU, and weights that ``cxr upstream bit-photo --photos=…`` makes."""
 
 

@@ -69,7 +69,7 @@ class Sensitivity(Study, Training):
     profile: str = Field("quarter", description="profile whose runs those records answer")
     cell: Path = Field(
         Path("results/bit.parquet"), description="table of runs of one cell of the paper's grid, with its network; those beside it have runs made otherwise",
-        json_schema_extra={"beside": True},
+        json_schema_extra={"beside": ["-fp32.parquet", "-gpu.parquet", "-short.parquet", "-short.json"], "profiles": ["bit", "bit-fp32", "bit-gpu"]},
     )  # fmt: skip
 
     def runs(self) -> list[RunConfig]:

@@ -63,17 +63,24 @@ def correctness(records: Iterable[Record], threshold: float = 0.5, positive: boo
 
     Returns:
         Boolean array of shape (runs, images) and the patients, shape (images,).
+
+    Raises:
+        ValueError: if there are no records, or two are of other test images or have them in another order.
     """
-    rows, patients = [], None
+    rows, images, first = [], None, None
     for record in records:
         table = record.table("test")
         if positive is not None:
             table = table[table["label"] == int(positive)]
         rows.append(((table["probability"] > threshold) == (table["label"] == 1)).to_numpy())
-        patients = table["patient_id"].to_numpy()
-    if patients is None:
+        here = table[["file", "patient_id"]]
+        if images is None or first is None:
+            images, first = here, record
+        elif not np.array_equal(images["file"].to_numpy(), here["file"].to_numpy()):
+            raise ValueError(f"records {first.key} and {record.key} are of other test images, or have them in another order; compare runs on the same images")
+    if images is None:
         raise ValueError("no records were given")
-    return np.stack(rows), patients
+    return np.stack(rows), images["patient_id"].to_numpy()
 
 
 def grouped(records: Iterable[Record], by: Iterable[str]) -> dict[tuple, list[Record]]:
@@ -120,8 +127,8 @@ def compare(first: list[Record], second: list[Record], threshold: float = 0.5, p
 
     Settings are averaged within a seed, and seeds that started from the same pretrained weights are nested in them.
     """
-    (a, patients), (b, _) = (correctness(arm, threshold, positive) for arm in (first, second))
-    return inference.compare_correct(a, b, patients, seeds_of(first), pretrainings(first, second))
+    right, patients = correctness([*first, *second], threshold, positive)
+    return inference.compare_correct(right[: len(first)], right[len(first) :], patients, seeds_of(first), pretrainings(first, second))
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Estimate:

@@ -17,7 +17,7 @@ from cxrlib.study.grids import DataSize, GradCam, Performance, RelatedWork, Sens
 
 __all__ = [
     "STUDIES", "DataSize", "Exploration", "Failures", "GradCam", "Performance", "Profile", "RealXrays", "RelatedWork", "Sensitivity", "Shortcuts", "Speed",
-    "Study", "Truth", "UpstreamStudy",
+    "Study", "Truth", "UpstreamStudy", "profiles_of", "read_with",
 ]  # fmt: skip
 
 
@@ -128,6 +128,18 @@ STUDIES: dict[str, type[Parameters]] = {
     "12_operating_points": OperatingPoints,
     "13_selection": Selection,
 }
+
+
+def read_with(study: type[Parameters], name: str, value: Path) -> list[Path]:
+    """The file that a parameter of a notebook names, and those beside it that are read with it, by the ends of their names; not whether they exist."""
+    field = study.model_fields.get(name)
+    known = field.json_schema_extra if field and isinstance(field.json_schema_extra, dict) else {}
+    return [value, *(value.with_name(f"{value.stem}{end}") for end in known.get("beside", ()))]
+
+
+def profiles_of(study: type[Parameters]) -> list[str]:
+    """The profiles whose runs a notebook looks for without a parameter that names them."""
+    return [name for field in study.model_fields.values() if isinstance(field.json_schema_extra, dict) for name in field.json_schema_extra.get("profiles", ())]
 
 
 class Profile(BaseModel):

@@ -177,6 +177,18 @@ def test_new_records_execute_a_notebook_again(tmp_path):
     assert list(build.file_states("09_real_xrays", {"results": "mine.parquet"}, tmp_path)) == [str(tmp_path / "mine.parquet")]
 
 
+def test_tables_and_profiles_that_no_parameter_names_execute_a_notebook_again(tmp_path):
+    for folder in ("results", "profiles"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "results" / "bit.parquet").write_bytes(b"1")
+    states = [build.file_states("02_hyperparameter_sensitivity", {}, tmp_path)]
+    for path in ("results/bit-gpu.parquet", "results/bit-short.json", "profiles/bit-gpu.yaml"):
+        (tmp_path / path).write_bytes(b"1")
+        states.append(build.file_states("02_hyperparameter_sensitivity", {}, tmp_path))
+    (tmp_path / "results" / "bit-notes.txt").write_bytes(b"1")
+    assert [len(state) for state in states] == [1, 2, 3, 4] and build.file_states("02_hyperparameter_sensitivity", {}, tmp_path) == states[-1]
+
+
 def test_clean_replaces_paths_in_text_only():
     output = new_output("display_data", data={"text/html": "<b>/home/x/data</b>", "image/png": "/home/x/"})
     notebook = new_notebook(cells=[new_code_cell("open('/home/x/data')", outputs=[output])])

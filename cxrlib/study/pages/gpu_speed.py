@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxrlib import markup
 from cxrlib.study.pages.speed import spread_text
@@ -29,70 +31,132 @@ NO_DEARER = 1.1
 """Larger images are called no dearer if they come at a rate that is at most this many times lower."""
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """The result of the benchmark; None if there is no such file.
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Rate(_Strict):
+    """Images a second over the steps of a training."""
+
+    median: float = Field(ge=1e-3, le=1e9)
+    low: float = Field(ge=1e-3, le=1e9)
+    high: float = Field(ge=1e-3, le=1e9)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low <= self.median <= self.high:
+            raise ValueError(f"a median of {self.median:g} is not between {self.low:g} and {self.high:g}")
+        return self
+
+
+class Row(_Strict):
+    """One way of training one network."""
+
+    arch: str = Field(min_length=1)
+    crop: int = Field(ge=1, le=10_000)
+    batch: int = Field(ge=1, le=1_000_000)
+    way: str
+    rate: Rate
+
+
+class Measured(_Strict):
+    """A result of the benchmark, each row of it once."""
+
+    made: str = Field(min_length=1)
+    device: str = Field(min_length=1)
+    torch: str = Field(min_length=1)
+    cxrlib: str = Field(min_length=1)
+    rows: list[Row] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        names = [(row.arch, row.crop, row.way) for row in self.rows]
+        if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+            raise ValueError(f"{', '.join(map(str, twice))} is there twice")
+        if len({row.batch for row in self.rows}) > 1:
+            raise ValueError("batches of several sizes cannot be compared")
+        if not any(row.way in COLUMNS for row in self.rows):
+            raise ValueError(f"it has none of the ways {'; '.join(COLUMNS)}")
+        return self
+
+    @cached_property
+    def rates(self) -> dict[tuple[str, int], dict[str, Rate]]:
+        """Rates by network and size, then by way, without ways that are not shown."""
+        found: dict[tuple[str, int], dict[str, Rate]] = {}
+        for row in self.rows:
+            if row.way in COLUMNS:
+                found.setdefault((row.arch, row.crop), {})[row.way] = row.rate
+        return found
+
+
+def read(path: Path) -> Measured | None:
+    """The result of the benchmark; None if nothing lies there.
 
     Raises:
-        ValueError: if the file is none. OSError: if it cannot be opened.
+        ValueError: if it is something else. OSError: if the file cannot be opened.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.exists():
         return None
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; give what python benchmarks/gpu.py wrote")
     try:
-        measured = json.loads(Path(path).read_text(encoding="utf-8"))
-        if any(not isinstance(measured[name], str) for name in ("made", "device", "torch", "cxrlib")):
-            raise ValueError("what was measured, and on what, is no text")
-        for row in measured["rows"]:
-            if not 0 < float(row["rate"]["low"]) <= float(row["rate"]["median"]) <= float(row["rate"]["high"]) < float("inf"):
-                raise ValueError(f"a rate of {row['way']} is none")
-            _ = row["arch"], int(row["crop"]), int(row["batch"]), COLUMNS.get(row["way"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no result of a benchmark on a GPU ({error}); python benchmarks/gpu.py writes one") from None
-    return measured
+        return Measured.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{path} is no result of a benchmark on a GPU ({where and f'{where}: '}{first['msg']}); python benchmarks/gpu.py writes one") from None
 
 
-def _rates(measured: dict[str, Any]) -> dict[tuple[str, int], dict[str, dict[str, float]]]:
-    """Images a second, by network and size, then by way."""
-    found: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
-    for row in measured["rows"]:
-        found.setdefault((row["arch"], row["crop"]), {})[row["way"]] = row["rate"]
-    return found
-
-
-def table(measured: dict[str, Any] | None) -> str:
+def table(measured: Measured | None) -> str:
     """Images a second in training, median and range over steps, as a Markdown table: a row for each network and size, a column for each way."""
     if measured is None:
         return NOT_RECORDED
     lines = [
-        [f"{network(arch)}, {crop} px", *(spread_text(rates[way], ",.0f") if way in rates else "not measured" for way in COLUMNS)]
-        for (arch, crop), rates in _rates(measured).items()
+        [f"{network(arch)}, {crop} px", *(spread_text(rates[way].model_dump(), ",.0f") if way in rates else "not measured" for way in COLUMNS)]
+        for (arch, crop), rates in measured.rates.items()
     ]
     return markup.table(["", *COLUMNS.values()], lines)
 
 
-def sentences(measured: dict[str, Any] | None) -> str:
+def sentences(measured: Measured | None) -> str:
     """On what it was measured; what bfloat16 and compiling gain; and which larger images cost no more, as a GPU that waits shows."""
     if measured is None:
         return f"Rates on a GPU: {NOT_RECORDED}."
-    rates = _rates(measured)
-    batches = " or ".join(str(batch) for batch in sorted({row["batch"] for row in measured["rows"]}))
-    said = [f"Measured on one {measured['device']}, nothing else on it, in batches of {batches} (PyTorch {measured['torch']}, cxrlib {measured['cxrlib']}, {measured['made']})."]
+    rates = measured.rates
+    said = [
+        f"Measured on one {measured.device}, nothing else on it, in batches of {measured.rows[0].batch} (PyTorch {measured.torch}, cxrlib {measured.cxrlib}, {measured.made}).",
+        *_faster(rates), *_waiting(rates),
+    ]  # fmt: skip
+    return " ".join(said)
+
+
+def paragraph(measured: Measured | None) -> str:
+    """:func:`sentences` as Markdown, names of the file as text."""
+    return markup.text(sentences(measured))
+
+
+def _faster(rates: dict[tuple[str, int], dict[str, Rate]]) -> list[str]:
+    """What each way of :data:`GAINS` gains, in one sentence, or none."""
     faster: list[str] = []
     for name, more, less in GAINS:
-        gains = _by_network((arch, of[more]["median"] / of[less]["median"]) for (arch, _), of in rates.items() if {more, less} <= of.keys())
+        gains = _by_network((arch, of[more].median / of[less].median) for (arch, _), of in rates.items() if {more, less} <= of.keys())
         told = [f"{name_of} {' to '.join(dict.fromkeys(f'{gain:.2f}' for gain in (min(found), max(found))))}" for name_of, found in gains.items()]
         faster += [f"{name}, {', '.join(told)}"] if told else []
-    said += [f"Times as fast: {'; '.join(faster)}."] if faster else []
+    return [f"Times as fast: {'; '.join(faster)}."] if faster else []
+
+
+def _waiting(rates: dict[tuple[str, int], dict[str, Rate]]) -> list[str]:
+    """Which larger images cost hardly more, in one sentence, or none."""
     waits = _by_network(
         (small[0], f"from {small[1]} to {large[1]} px in {COLUMNS[way]}")
         for small, large in pairwise(sorted(rates))
         for way in ("trainer, fp32", "trainer, bf16")
-        if small[0] == large[0] and way in rates[small] and way in rates[large] and rates[small][way]["median"] <= NO_DEARER * rates[large][way]["median"]
+        if small[0] == large[0] and way in rates[small] and way in rates[large] and rates[small][way].median <= NO_DEARER * rates[large][way].median
     )
-    told = [f"{name}, {' and '.join(found)}" for name, found in waits.items()]
-    said += [
-        f"Larger images cost at most {100 * (NO_DEARER - 1):.0f} % more time an image: {'; '.join(told)}. There the device probably waits for the program that starts its many small computations."
-    ] if told else []
-    return markup.text(" ".join(said))
+    told = "; ".join(f"{name}, {' and '.join(found)}" for name, found in waits.items())
+    margin = f"{100 * (NO_DEARER - 1):.0f} %"
+    return [f"Larger images cost at most {margin} more time an image: {told}. There the device probably waits for the program that starts its many small computations."] if told else []
 
 
 def _by_network(found: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

@@ -25,7 +25,7 @@ from cxrlib.weights.registry import BIT_PHOTO
 
 ARMS = {"init": ("pretraining on photographs", {"init": BIT_PHOTO}, {"init": "random"}), "mixup": ("mixup", {"mixup": "beta"}, {"mixup": "off"})}
 """What is compared, by axis: its name, the runs with it, and those without."""
-HEADS = {"resolution": "size", "init": "start", "mixup": "mixup"}
+HEADS = {"resolution": "size, px", "init": "start", "mixup": "mixup"}
 """What an axis is called at the head of a table."""
 
 
@@ -48,8 +48,8 @@ class Cells:
         CLAIMS: numbers of the paper's claims that these cells can be asked about.
     """
 
-    BY: ClassVar[tuple[str, ...]] = ("init", "mixup")
-    CLAIMS: ClassVar[tuple[int, ...]] = (1, 4)
+    BY: ClassVar[tuple[str, ...]]
+    CLAIMS: ClassVar[tuple[int, ...]]
 
     real: RealStudy
 
@@ -66,9 +66,14 @@ class Cells:
         """What the runs say of the paper's sentences that :attr:`CLAIMS` names."""
         return self.real.verdicts(self.CLAIMS)
 
+    @property
+    def planned(self) -> int:
+        """How many runs the cells have."""
+        return self.real.runs.by_study()[committed.SENSITIVITY][1]
+
     def counted(self) -> str:
         """How many runs are recorded, in words: '12 of 12 runs are recorded'."""
-        return f"{len(self.records)} of {self.real.runs.by_study()[committed.SENSITIVITY][1]} runs are recorded"
+        return f"{len(self.records)} of {self.planned} runs are recorded"
 
     def family(self) -> str:
         """For how many comparisons a deciding interval is adjusted, in words."""
@@ -90,7 +95,7 @@ class Cells:
         if found.empty:
             return NOT_RECORDED
         lines = [
-            [*(value_name(axis, value) for axis, value in zip(self.BY, values, strict=True)), *(score.percent() for score in part["score"]), part["runs"].iloc[0]]
+            [*(value_name(axis, value).removesuffix(" px") for axis, value in zip(self.BY, values, strict=True)), *(score.percent() for score in part["score"]), part["runs"].iloc[0]]
             for values, part in found.groupby(list(self.BY), sort=False)
         ]
         return markup.table([*(HEADS[axis] for axis in self.BY), "accuracy (95 % interval)", "AUC (95 % interval)", "runs"], lines)
@@ -136,9 +141,10 @@ class Cells:
         """How many test images ``second``, made otherwise, calls otherwise than ``first``: 'In float32, from random weights 3 runs call 72 of 600 test images otherwise.'"""
         said = []
         for init, arms in by_start(first, second).items():
-            calls = [np.array([record.table()["probability"].to_numpy() > self.real.threshold for record in arm]) for arm in arms]
-            changed, runs = int(np.sum(calls[0] != calls[1])), len(arms[0])
-            said.append(f"from {init} {runs} {'run calls' if runs == 1 else 'runs call'} {changed:,} of {calls[0].size:,} test images otherwise")
+            runs = len(arms[0])
+            right, _ = pairs.correctness([*arms[0], *arms[1]], self.real.threshold)  # of two calls of one image that differ, one is right
+            changed, images = int(np.sum(right[:runs] != right[runs:])), right[:runs].size
+            said.append(f"from {markup.text(init)} {runs} {'run calls' if runs == 1 else 'runs call'} {changed:,} of {images:,} test images otherwise")
         return f"{where}, {'; '.join(said)}." if said else f"{where}: {NOT_RECORDED}."
 
     def calls(self, records: Iterable[Record] | None = None) -> str:
@@ -148,11 +154,18 @@ class Cells:
             found, kept = (pairs.correctness(members, self.real.threshold, positive)[0].mean() for positive in (True, False))
             of = ("of the positive images", "of the negative ones") if not said else ("", "")
             shares = (f"{percentage(share):.1f} % {what}".strip() for share, what in zip((found, 1 - kept), of, strict=True))
-            said.append(f"from {start(init)} {' and '.join(shares)}")
+            said.append(f"from {markup.text(start(init))} {' and '.join(shares)}")
         if not said:
             return ""
         threshold = f"{percentage(self.real.threshold):g} %"
         return f"At the threshold of {threshold}, networks call positive: {'; '.join(said)}. Accuracy hangs on where scores lie about the threshold, the AUC does not."
+
+
+def remade(first: Iterable[Record], second: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+    """Runs, and those of others that are the same but for precision, machine or pretraining, pair by pair."""
+    ours, others = (pairs.by_setting(records, "precision") for records in (first, second))
+    shared = [run for run in ours if run in others]
+    return [ours[run] for run in shared], [others[run] for run in shared]
 
 
 def by_start(first: Sequence[Record], second: Sequence[Record]) -> dict[str, tuple[list[Record], list[Record]]]:

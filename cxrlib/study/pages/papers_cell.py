@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
 from cxrlib.experiment.record import Record, images_of
 from cxrlib.metrics.estimate import percentage
-from cxrlib.study import pairs, paper
+from cxrlib.study import committed, pairs, paper
 from cxrlib.study.figures import captions
 from cxrlib.study.pages import upstream
 from cxrlib.study.pages.chapter import RealStudy
-from cxrlib.study.pages.grid_cells import Cells, differences, ruled
+from cxrlib.study.pages.grid_cells import Cells, differences, remade, ruled
 from cxrlib.study.parts import MIXUP
 from cxrlib.study.verdicts import NOT_RECORDED
 from cxrlib.weights.registry import BIT_PHOTO
@@ -36,6 +37,21 @@ def beside(results: Path, again: str) -> Path:
     return results.with_name(f"{results.stem}-{AGAIN[again][0]}.parquet")
 
 
+def _check(results: Path, cell: list[Record], again: str, records: list[Record]) -> None:
+    """Raise ValueError if runs that lie beside those of the cell are about other images, started from other weights, or were made on another kind of machine."""
+    table = beside(results, again)
+    if table.exists() and not table.is_file():
+        raise ValueError(f"{table} is no file; move it away, as a table of runs is read by that name")
+    images = [{images_of(record) for record in arm} for arm in (cell, records)]
+    if all(images) and images[0] != images[1]:
+        raise ValueError(f"{table} is about other images than {results}; move it away, or take both from one data set")
+    starts = {record.initialisation["sha256"] for arm in ((records,) if again == "short" else (cell, records)) for record in arm if _from_photographs(record)}
+    if len(starts) > 1:
+        raise ValueError(f"{table} holds runs from other weights of '{BIT_PHOTO}' than {results}, or from several; move it away, or make it again from the same")
+    if again.startswith("gpu") and (other := next((record for record in records if not upstream.on_gpu(record.machine)), None)):
+        raise ValueError(f"{table} holds run {other.key}, which was made on a processor; keep runs of a GPU there")
+
+
 def _from_photographs(record: Record) -> bool:
     return pairs.setting(record)["init"] == BIT_PHOTO
 
@@ -50,6 +66,9 @@ class PapersCell(Cells):
         shorter: the same of the shorter one.
     """
 
+    BY: ClassVar[tuple[str, ...]] = ("init", "mixup")
+    CLAIMS: ClassVar[tuple[int, ...]] = (1, 4)
+
     again: dict[str, RealStudy]
     pretraining: dict | None
     shorter: dict | None = None
@@ -61,15 +80,14 @@ class PapersCell(Cells):
         The record of a pretraining counts where the runs started from its weights.
 
         Raises:
-            ValueError: as :func:`cxrlib.study.committed.read`, if a table beside it is about other images, or if the record of a pretraining is damaged.
+            ValueError: as :func:`cxrlib.study.committed.read`; if a table beside it is about other images, from other weights, or not made on what its name
+                says; or if the record of a pretraining is damaged.
         """
         if results.is_dir():
             raise ValueError(f"cell: {results} is a folder; name a table of runs, such as results/bit.parquet")
         real, again = RealStudy.read(results, PROFILE), {name: RealStudy.read(beside(results, name), profile) for name, (_, profile) in AGAIN.items()}
         for name, study in again.items():
-            images = [{images_of(record) for record in arm.runs.records} for arm in (real, study)]
-            if all(images) and images[0] != images[1]:
-                raise ValueError(f"{beside(results, name)} is about other images than {results}; move it away, or take both from one data set")
+            _check(results, real.runs.records, name, study.runs.records)
         made = upstream.of_large_network(folder / f"{BIT_PHOTO}.json"), upstream.of_large_network(beside(results, "short").with_suffix(".json"))
         starts = [{record.initialisation["sha256"] for record in study.runs.records if _from_photographs(record)} for study in (real, again["short"])]
         return cls(real, again, *(record if record and used <= {record["sha256"]} else None for record, used in zip(made, starts, strict=True)))
@@ -116,9 +134,7 @@ class PapersCell(Cells):
 
     def remade(self, again: str) -> tuple[list[Record], list[Record]]:
         """Runs of the cell, and the same ones made otherwise."""
-        first, second = (pairs.by_setting(records, "precision") for records in (self.records, self.again[again].runs.records))
-        shared = [run for run in first if run in second]
-        return [first[run] for run in shared], [second[run] for run in shared]
+        return remade(self.records, self.again[again].runs.of(committed.SENSITIVITY))
 
     def otherwise(self) -> str:
         """How far runs in bfloat16 on a core are from the same ones in float32, and on a GPU, image by image."""

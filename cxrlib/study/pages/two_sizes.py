@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import pandas as pd
 
+from cxrlib import markup
 from cxrlib.experiment.record import Record
 from cxrlib.study import committed, pairs
 from cxrlib.study.figures import captions
 from cxrlib.study.pages.chapter import RealStudy
-from cxrlib.study.pages.grid_cells import ARMS, Cells, differences, ruled, start, value_name
+from cxrlib.study.pages.grid_cells import ARMS, Cells, by_start, differences, remade, ruled, start, value_name
 from cxrlib.study.pages.papers_cell import ONE_PRETRAINING, PapersCell
 from cxrlib.study.parts import MIXUP
 from cxrlib.study.verdicts import NOT_RECORDED
@@ -60,21 +62,23 @@ class TwoSizes(Cells):
     def finding(self) -> str:
         """What the figure shows."""
         found = self.cells
-        chosen = found[found["mixup"] == self.real.design.mixups[-1]]
+        chosen = found[(found["measure"] == "accuracy") & (found["mixup"] == self.real.design.mixups[-1])]
         said = [
-            f"{measure} at {value_name('resolution', size)}, {captions.each(dict(zip(part['init'], part['score'], strict=True)))}"
-            for (measure, size), part in chosen.groupby(["measure", "resolution"], sort=False)
+            f"at {value_name('resolution', size)}, {captions.each(dict(zip(part['init'], part['score'], strict=True)))}" for size, part in chosen.groupby("resolution", sort=True)
         ]
-        return f"Means with mixup: {'; '.join(said)}." if said else "Nothing is recorded of these cells yet."
+        return f"Mean test accuracy {MIXUP[self.real.design.mixups[-1]]} {'; '.join(said)}." if said else "Nothing is recorded of these cells yet."
 
     def answer(self) -> str:
         """What the larger size changes from each start, and what pretraining and mixup change there, in two sentences."""
-        said = []
+        said, words = [], ("test accuracy changes by", "the AUC by")
         for init in self.real.design.inits:
             first, second = self._step(init)
-            accuracy, area = self.changes(first, second) if first else (NOT_RECORDED, NOT_RECORDED)
-            words = ("by", "by") if said else ("test accuracy changes by", "the AUC by")
+            if not first:
+                said.append(f"from {start(init)} {NOT_RECORDED}")
+                continue
+            accuracy, area = self.changes(first, second)
             said.append(f"from {start(init)} {words[0]} {accuracy} and {words[1]} {area}")
+            words = ("by", "by")
         there = "; ".join(self.change(axis, resolution=self.sizes[1]) for axis in ARMS)
         return f"{self.larger} in place of {self.sizes[0][1]}: {'; '.join(said)}. At {self.larger}, {there} (95 % intervals, none adjusted for the others)."
 
@@ -83,10 +87,13 @@ class TwoSizes(Cells):
         return f"{self.change('init', resolution=self.sizes[1])} (95 % intervals, neither adjusted for the other)."
 
     def by_the_rules(self) -> str:
-        """The paper's sentences on upstream data and on resolution by the rules of the verdicts, in one sentence; empty without such runs."""
-        parts = ((1, f"at {self.larger} with mixup, pretraining"), (2, f"over both starts, {self.larger} in place of {self.sizes[0][1]}"))
+        """The paper's sentences on upstream data and on resolution by the rules of the verdicts, in one sentence; a part of the runs would give another word."""
+        if len(self.records) < self.planned:
+            return f"By the verdicts' rules: {NOT_RECORDED} ({self.counted()})."
+        at = f"at {value_name('resolution', self.real.design.resolution)} {MIXUP[self.real.design.mixup]}"
+        parts = ((1, f"{at}, pretraining"), (2, f"over both starts, {self.larger} in place of {self.sizes[0][1]}"))
         said = [f"{name} changes the accuracy by {word}" for number, name in parts if (word := ruled(self.verdicts, number))]
-        return f"By the verdicts' rules, adjusted for {self.family()}: {'; '.join(said)}." if said else ""
+        return f"By the verdicts' rules, adjusted for {self.family()}: {'; '.join(said)}."
 
     def calls_there(self) -> str:
         """:meth:`calls` at the larger size."""
@@ -94,15 +101,18 @@ class TwoSizes(Cells):
 
     def differences(self) -> str:
         """What the size changes, what pretraining and mixup change at the larger one, and the precision at the smaller one, as a Markdown table of plain 95 % intervals."""
-        steps = [self.row(f"{self.larger} against {self.sizes[0][1]}, from {start(init)}", *self._step(init)) for init in self.real.design.inits]
+        steps = [
+            self.row(f"{self.larger} against {self.sizes[0][1]}, from {start(init)}{_on_another(*self._step(init))}", *self._step(init)) for init in self.real.design.inits
+        ]
+        precise = [
+            self.row(f"bfloat16 against float32, {self.sizes[0][1]} px, without mixup, from {init}{_on_another(*arms)}", *arms) for init, arms in by_start(*self.precise()).items()
+        ]
         there = [[f"{self.larger}: {line[0]}", *line[1:]] for line in (*self.start_lines(resolution=self.sizes[1]), *self.mixup_lines(resolution=self.sizes[1])) if line]
-        return differences([*steps, *there, *self.remade_lines(f"bfloat16 against float32, {self.sizes[0][1]} px, without mixup", *self.precise())])
+        return differences([*steps, *there, *precise])
 
     def precise(self) -> tuple[list[Record], list[Record]]:
         """Runs in bfloat16 and the same ones in float32."""
-        half, full = (pairs.by_setting(study.runs.of(committed.SENSITIVITY), "precision") for study in (self.real, self.full))
-        shared = [run for run in half if run in full]
-        return [half[run] for run in shared], [full[run] for run in shared]
+        return remade(self.records, self.full.runs.of(committed.SENSITIVITY))
 
     def title(self) -> str:
         return self.shown.title(f"BiT-R50x1 at {self.sizes[0][1]} and at {self.larger}")
@@ -111,7 +121,8 @@ class TwoSizes(Cells):
         """On what the runs were made, and what bfloat16 does there."""
         if not self.records:
             return f"The runs on a GPU: {NOT_RECORDED}."
-        return f"**How.** {self.counted()}: {self._machines()}. {self.called_otherwise(*self.precise(), 'In float32')} {ONE_PRETRAINING}"
+        full = len(self.full.runs.of(committed.SENSITIVITY))
+        return f"**How.** {self.counted()}{f', and {full} in float32' if full else ''}: {self._machines()}. {self.called_otherwise(*self.precise(), 'In float32')} {ONE_PRETRAINING}"
 
     def _machines(self) -> str:
         """Which of the runs were made on which device, and whether the network was compiled first."""
@@ -119,5 +130,11 @@ class TwoSizes(Cells):
         for record in [*self.records, *self.full.runs.of(committed.SENSITIVITY)]:
             axes, machine = pairs.setting(record), record.machine
             what = f"{value_name('resolution', axes['resolution'])} from {start(axes['init'])}{' in float32' if axes['precision'] == 'fp32' else ''}"
-            found.setdefault(f"{machine['device']}{', compiled' if machine.get('compiled') else ''}", {})[what] = None
-        return "; ".join(f"on one {device}: {', '.join(what)}" for device, what in found.items())
+            found.setdefault(f"{machine.get('device')}{', compiled' if machine.get('compiled') else ''}", {})[what] = None
+        return markup.text("; ".join(f"on one {device}: {', '.join(what)}" for device, what in found.items()))
+
+
+def _on_another(first: Sequence[Record], second: Sequence[Record]) -> str:
+    """That two arms were made on different machines, for the name of their difference; empty if on one kind, compiled or not alike."""
+    kinds = [{(record.machine.get("device"), record.machine.get("compiled", False)) for record in arm} for arm in (first, second)]
+    return "" if kinds[0] == kinds[1] else ", on another kind of GPU"

@@ -55,11 +55,16 @@ def epochs(settings: dict) -> float:
     return settings["steps"] * settings["batch_size"] / (settings["classes"] * settings["instances"])
 
 
+def on_gpu(machine: dict) -> bool:
+    """Whether a record of that machine was made on a GPU; older ones name no device and were made on a processor."""
+    device = machine.get("device")
+    return bool(device) and str(device).lower() not in PROCESSORS
+
+
 def spent(record: dict) -> str:
     """How long a pretraining took: hours of one core, or minutes of the GPU that its record names."""
-    device = record.get("device", "")  # older records have none, and were made on a processor
-    if device and device.lower() not in PROCESSORS:
-        return f"{record['seconds'] / 60:.0f} minutes on one {device}"
+    if on_gpu(record):
+        return f"{record['seconds'] / 60:.0f} minutes on one {record['device']}"
     return f"{record['seconds'] * record['threads'] / 3600:.1f} hours of one core"
 
 

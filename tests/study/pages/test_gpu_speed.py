@@ -30,7 +30,7 @@ def test_rates_are_told(made, tmp_path):
     path = tmp_path / "gpu.json"
     path.write_text(json.dumps(made))
     found = gpu_speed.read(path)
-    assert found == made
+    assert found.model_dump() == made
     lines = html.unescape(gpu_speed.table(found)).splitlines()
     assert lines[2].startswith("| laptop network (ResNet-v2), 64 px | 4,000 (2,000 to 8,000) | 3,200 (1,600 to 6,400) | not measured |")
     assert lines[5].startswith("| BiT-R50x1, 224 px | 500 (250 to 1,000) | not measured | not measured | not measured | 600 (300 to 1,200) |") and len(lines) == 6
@@ -43,30 +43,63 @@ def test_rates_are_told(made, tmp_path):
 def test_without_a_gpu_there_is_no_word_about_its_speed(tmp_path):
     assert gpu_speed.read(tmp_path / "gpu.json") is None
     assert gpu_speed.table(None) == NOT_RECORDED and gpu_speed.sentences(None) == f"Rates on a GPU: {NOT_RECORDED}."
-    bare = gpu_speed.sentences(result({(LAPTOP, 64, "trainer, fp32"): 10}))
+    (tmp_path / "gpu.json").write_text(json.dumps(result({(LAPTOP, 64, "trainer, fp32"): 10})))
+    bare = gpu_speed.sentences(gpu_speed.read(tmp_path / "gpu.json"))
     assert "as fast" not in bare and "Larger images" not in bare
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{}", "rows", "rate", "order", "device"])
+DAMAGES = {
+    "nothing": lambda made: None, "a list": lambda made: [made], "no rows": lambda made: made | {"rows": []}, "rows that are a text": lambda made: made | {"rows": ""},
+    "no device": lambda made: made | {"device": ""}, "a number as device": lambda made: made | {"device": 1},
+    "a rate of nothing": lambda made: _with(made, rate={"median": 0, "low": 0, "high": 1}), "a rate that is none": lambda made: _with(made, rate={"median": float("nan"), "low": 1, "high": 1}),
+    "a rate without end": lambda made: _with(made, rate={"median": 1, "low": 1, "high": float("inf")}), "a tiny rate": lambda made: _with(made, rate={"median": 1, "low": 5e-324, "high": 2}),
+    "a long rate": lambda made: _with(made, rate={"median": 10**400, "low": 1, "high": 10**400}), "a rate that is true": lambda made: _with(made, rate={"median": True, "low": True, "high": True}),
+    "a rate as text": lambda made: _with(made, rate={"median": "1", "low": "1", "high": "1"}), "a median out of its range": lambda made: _with(made, rate={"median": 9, "low": 1, "high": 2}),
+    "half a pixel": lambda made: _with(made, crop=64.5), "no pixel": lambda made: _with(made, crop=0), "a size as text": lambda made: _with(made, crop="64"), "a size that is true": lambda made: _with(made, crop=True),
+    "a network that is a list": lambda made: _with(made, arch=["x"]), "no network": lambda made: _with(made, arch=None), "another batch": lambda made: _with(made, batch=8),
+    "a row twice": lambda made: made | {"rows": [*made["rows"], made["rows"][0]]}, "unknown ways only": lambda made: made | {"rows": [made["rows"][0] | {"way": "by hand"}]},
+}  # fmt: skip
+
+
+def _with(made: dict, **values: object) -> dict:
+    """The result with one row that is changed."""
+    return made | {"rows": [made["rows"][0] | values, *made["rows"][1:]]}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_file_that_is_no_result_gets_a_sentence(made, tmp_path, damage):
     path = tmp_path / "gpu.json"
-    if damage == "rows":
-        made["rows"] = 3
-    elif damage == "rate":
-        made["rows"][1]["rate"]["low"] = 0
-    elif damage == "order":
-        made["rows"][1]["rate"]["high"] = float("nan")
-    elif damage == "device":
-        made["device"] = None
-    path.write_text(damage if damage in ("", "[]", "{}") else json.dumps(made))
-    with pytest.raises(ValueError, match=r"gpu.json is no result of a benchmark on a GPU \(.*\); python benchmarks/gpu.py writes one"):
+    path.write_text(json.dumps(DAMAGES[damage](made)))
+    with pytest.raises(ValueError, match=r"gpu.json is no result of a benchmark on a GPU \(.+\); python benchmarks/gpu.py writes one"):
         gpu_speed.read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe", b"{}", b'{"rows": 3', b"\x00" * 10])
+def test_a_file_of_other_content_gets_a_sentence(tmp_path, content):
+    (tmp_path / "gpu.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"gpu.json is no result of a benchmark on a GPU \(.+\); python benchmarks/gpu.py writes one"):
+        gpu_speed.read(tmp_path / "gpu.json")
+
+
+def test_a_folder_is_no_result(tmp_path):
+    with pytest.raises(ValueError, match="is no file; give what python benchmarks/gpu.py wrote"):
+        gpu_speed.read(tmp_path)
+
+
+def test_names_from_the_file_are_text(made, tmp_path):
+    path = tmp_path / "gpu.json"
+    path.write_text(json.dumps(_with(made | {"device": "<script>alert(1)</script>"}, arch="[x](javascript:1)")))
+    found = gpu_speed.read(path)
+    shown = gpu_speed.paragraph(found) + gpu_speed.table(found)
+    assert "<script" not in shown and "](" not in shown and gpu_speed.sentences(found) in html.unescape(shown)
+    path.write_text(json.dumps(made | {"rows": [*made["rows"], made["rows"][0] | {"arch": "unknown", "way": "by hand"}]}))
+    assert "unknown" not in gpu_speed.table(gpu_speed.read(path)), "a network of which nothing is shown has no row"
 
 
 def test_the_committed_rates_are_of_the_ways_that_are_shown():
     bench, found = script("benchmarks/gpu.py"), gpu_speed.read(ROOT / "results" / "gpu.json")
     assert set(gpu_speed.COLUMNS) < set(bench.WAYS) and {way for _, *both in gpu_speed.GAINS for way in both} <= set(gpu_speed.COLUMNS)
     cases = {(case["arch"], case["crop"]) for case in bench.CASES}
-    measured = {(row["arch"], row["crop"], row["way"]) for row in found["rows"]}
+    measured = {(row.arch, row.crop, row.way) for row in found.rows}
     assert {(*case, way) for case in cases for way in gpu_speed.COLUMNS} - measured == {(*case, "resident, bf16, channels last, compiled") for case in cases if case[0] == BIT}
-    assert gpu_speed.table(found).count("not measured") == 2 and "dirty" not in found["cxrlib"]
+    assert gpu_speed.table(found).count("not measured") == 2 and "dirty" not in found.cxrlib

@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from cxrlib.study.pages import papers_cell, two_sizes
 from cxrlib.study.pages.chapter import RealStudy
 from cxrlib.study.pages.papers_cell import AGAIN, PROFILE, PapersCell
 from cxrlib.study.pages.two_sizes import TwoSizes
+from cxrlib.study.parameters import Sensitivity, profiles_of, read_with
 from cxrlib.study.plan import profile_runs
 from cxrlib.study.verdicts import NOT_RECORDED
 from cxrlib.weights.registry import registry
@@ -137,7 +139,7 @@ def sizes(keep=lambda config: True) -> TwoSizes:
 
 def test_two_sizes_say_what_the_runs_show():
     made = sizes()
-    assert made.table().count("| 3 |") == 8 and [line.split(" | ")[0] for line in made.table().splitlines()[2:]] == ["| 128 px"] * 4 + ["| 224 px"] * 4
+    assert made.table().count("| 3 |") == 8 and [line.split(" | ")[0] for line in made.table().splitlines()[2:]] == ["| 128"] * 4 + ["| 224"] * 4
     rows = {line.split(" | ")[0].strip("| "): line for line in html.unescape(made.differences()).splitlines()}
     assert all("+5.0 points (" in rows[f"224 px against 128, from {start}"] and "| 6 |" in rows[f"224 px against 128, from {start}"] for start in ("random weights", "many photographs"))
     assert "+20.0 points (" in rows["224 px: photographs against random weights, without mixup"] and "+0.0 points" in rows["224 px: photographs against random weights, with mixup"]
@@ -147,10 +149,11 @@ def test_two_sizes_say_what_the_runs_show():
     assert "At 224 px, pretraining on photographs changes test accuracy by +10.0 points (" in made.answer() and made.pretraining().partition(" (95 %")[0] in made.answer()
     assert "at 224 px with mixup, pretraining changes the accuracy by +0.0 points" in made.by_the_rules() and "over both starts, 224 px in place of 128 changes the accuracy by +5.0 points (" in made.by_the_rules()
     assert made.calls_there().startswith("At the threshold of 50 %, networks call positive: from random weights ") and "; from many photographs 99.7 % and 0.7 %." in made.calls_there()
-    assert made.finding().startswith("Means with mixup: accuracy at 128 px, 89.5 % from random weights") and "; AUC at 224 px, " in made.finding()
+    assert made.finding().startswith("Mean test accuracy with mixup at 128 px, 89.5 % from random weights") and "; at 224 px, 99.5 % from random weights" in made.finding()
     assert set(made.drawn()["size"]) == {"128 px", "224 px"} and len(set(made.drawn()["measure"])) == 4
-    assert made.method().startswith("**How.** 24 of 24 runs are recorded: on one GPU 0: 128 px from random weights, ")
-    assert "; on one GPU 1, compiled: 128 px from random weights, " in made.method() and "128 px from many photographs in float32" in made.method()
+    assert made.method().startswith("**How.** 24 of 24 runs are recorded, and 6 in float32: ")
+    told = html.unescape(made.method())
+    assert "on one GPU 0: 128 px from random weights, " in told and "; on one GPU 1, compiled: 128 px from random weights, " in told and "128 px from many photographs in float32" in told
     assert "In float32, from random weights 3 runs call 12 of 600 test images otherwise; from many photographs 3 runs call 12 of 600 test images otherwise." in made.method()
     assert {row.number for row in made.verdicts} == {1, 2, 4} and "128 and at 224 px" in made.title()
 
@@ -159,11 +162,31 @@ def test_two_sizes_that_are_not_recorded_yet_say_so():
     nothing = sizes(lambda config: False)
     for said in (nothing.answer(), nothing.table(), nothing.differences(), nothing.method(), nothing.pretraining()):
         assert NOT_RECORDED in said
-    assert nothing.by_the_rules() == nothing.calls_there() == "" and nothing.drawn().empty and nothing.finding() == "Nothing is recorded of these cells yet."
+    assert nothing.by_the_rules().endswith("(0 of 24 runs are recorded).") and nothing.calls_there() == "" and nothing.drawn().empty and nothing.finding() == "Nothing is recorded of these cells yet."
     small = sizes(lambda config: config.crop == 128)
-    assert small.answer().count(NOT_RECORDED) == 6 and "224 px:" not in small.differences() and "12 of 24 runs" in small.method() and small.by_the_rules() == ""
+    assert small.answer().count(NOT_RECORDED) == 4 and "224 px:" not in small.differences() and "12 of 24 runs" in small.method() and NOT_RECORDED in small.by_the_rules()
+    assert small.answer().startswith(f"224 px in place of 128: from random weights {NOT_RECORDED}; from many photographs {NOT_RECORDED}. At 224 px, what ")
     one = sizes(lambda config: config.init == "random")
-    assert "in place of 128 changes the accuracy by" in one.by_the_rules() and "pretraining" not in one.by_the_rules()
+    assert one.by_the_rules() == f"By the verdicts' rules: {NOT_RECORDED} (12 of 24 runs are recorded)."
+    assert one.answer().startswith("224 px in place of 128: from random weights test accuracy changes by +5.0 points (")
+
+
+def test_what_was_made_on_two_machines_is_named():
+    made = sizes()
+    moved = [one.model_copy(update={"machine": one.machine | {"device": "GPU 9"}}) for one in made.records if one.config["crop"] == 128 and one.config["init"] == "bit-photo"]
+    other = TwoSizes(study(AGAIN["gpu"][1], [*(one for one in made.records if one not in moved and (one.config["crop"], one.config["init"]) != (128, "bit-photo")), *moved]), made.full)
+    rows = html.unescape(other.differences())
+    assert "| 224 px against 128, from many photographs, on another kind of GPU |" in rows and "| 224 px against 128, from random weights |" in rows
+    assert "another kind" not in made.differences() and "on one GPU 9: 128 px from many photographs" in html.unescape(other.method())
+
+
+def test_names_from_records_are_text_and_no_markup():
+    made = sizes()
+    for one in made.records:
+        one.machine["device"] = "</td><script>alert(1)</script> [x](javascript:alert(1))"
+        if one.config["init"] == "bit-photo":
+            one.initialisation["name"] = "<b>x</b>"
+    assert not any(mark in made.method() + made.calls_there() for mark in ("<script", "<b>", "]("))
 
 
 def test_what_is_not_recorded_yet_is_said():
@@ -240,6 +263,52 @@ def test_what_lies_beside_the_cell_is_about_the_same_runs(tmp_path):
         PapersCell.read(tmp_path / "bit.parquet")
     with pytest.raises(ValueError, match="is a folder; name a table of runs"):
         PapersCell.read(tmp_path)
+    (tmp_path / "bit-gpu.parquet").unlink()
+    (tmp_path / "bit-gpu.parquet").mkdir()
+    with pytest.raises(ValueError, match=r"bit-gpu.parquet is no file; move it away"):
+        PapersCell.read(tmp_path / "bit.parquet")
+
+
+def again_from(record: Record, digest: str) -> Record:
+    """The record as it would be from other initial weights."""
+    key = content_key(record.config, record.data["fingerprint"], digest, normalisation={})
+    return record.model_copy(update={"key": key, "initialisation": record.initialisation | {"sha256": digest}})
+
+
+@pytest.mark.parametrize("which", ["all", "one size", "float32"])
+def test_a_table_beside_the_cell_from_another_pretraining_is_refused(tmp_path, which):
+    shutil.copy(ROOT / "results" / "bit.parquet", tmp_path)
+    moved = {"all": lambda c: True, "one size": lambda c: c["crop"] == 224, "float32": lambda c: c["precision"] == "fp32"}[which]
+    records = read_table(ROOT / "results" / "bit-gpu.parquet")
+    assert [record.key for record in records if record.config["init"] == "bit-photo"]
+    write_table([again_from(r, "e" * 64) if r.config["init"] == "bit-photo" and moved(r.config) else r for r in records], tmp_path / "bit-gpu.parquet")
+    with pytest.raises(ValueError, match=r"bit-gpu.parquet holds runs from other weights of 'bit-photo' than .*bit.parquet, or from several; move it away"):
+        PapersCell.read(tmp_path / "bit.parquet")
+
+
+def test_runs_of_a_processor_do_not_pass_for_those_of_a_gpu(tmp_path):
+    for name in ("bit", "bit-gpu"):
+        shutil.copy(ROOT / "results" / "bit.parquet", tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"bit-gpu.parquet holds run \w+, which was made on a processor; keep runs of a GPU there"):
+        PapersCell.read(tmp_path / "bit.parquet")
+
+
+def test_runs_on_other_images_are_not_compared():
+    made = cell()
+    first = made.again["gpu"].runs.records[0]
+    shuffled = first.model_copy(update={"predictions": {name: values[::-1] for name, values in first.predictions.items()}})
+    made.again["gpu"] = study(AGAIN["gpu"][1], [shuffled, *made.again["gpu"].runs.records[1:]])
+    with pytest.raises(ValueError, match="of other test images, or have them in another order"):
+        made.otherwise()
+
+
+def test_the_tables_that_are_read_with_the_cell_are_known_to_the_book():
+    """To its stamps, to the values that it glues and to what it tells of an execution."""
+    named = read_with(Sensitivity, "cell", Path("results/bit.parquet"))
+    assert set(named) == {Path("results/bit.parquet"), Path("results/bit-short.json"), *(papers_cell.beside(Path("results/bit.parquet"), name) for name in AGAIN)}
+    assert set(profiles_of(Sensitivity)) == {PROFILE, *(profile for _, profile in AGAIN.values())}
+    assert read_with(Sensitivity, "results", Path("a/b.parquet")) == [Path("a/b.parquet")] == read_with(Sensitivity, "nothing", Path("a/b.parquet"))
+    assert read_with(Sensitivity, "cell", Path("x/b[1]*.parquet"))[1] == Path("x/b[1]*-fp32.parquet")
 
 
 def test_the_committed_runs_are_pairs_of_the_cell():
