@@ -75,6 +75,10 @@ class Cells:
         """How many runs are recorded, in words: '12 of 12 runs are recorded'."""
         return f"{len(self.records)} of {self.planned} runs are recorded"
 
+    def unfinished(self) -> str:
+        """That the rules of the verdicts are not asked while runs are missing, since a part of them would give another word; empty if all are there."""
+        return f"By the verdicts' rules: {NOT_RECORDED} ({self.counted()})." if len(self.records) < self.planned else ""
+
     def family(self) -> str:
         """For how many comparisons a deciding interval is adjusted, in words."""
         return f"the {family_size(self.real.design)} comparisons of the paper's design"

@@ -167,10 +167,10 @@ class PapersCell(Cells):
         return f"{'; '.join(self.change(axis) for axis in axes)} (95 % intervals, none adjusted for the others)."
 
     def by_the_rules(self) -> str:
-        """What the accuracy with mixup says of pretraining by the rules of the verdicts, here and with runs made otherwise, in one sentence each; empty without runs of both starts."""
-        if not (word := ruled(self.verdicts, 1)):
-            return ""
-        said = [f"By the verdicts' rules, with mixup and adjusted for {self.family()}, pretraining changes the accuracy by {word}."]
+        """What the accuracy with mixup says of pretraining by the rules of the verdicts, here and with runs made otherwise, in one sentence each."""
+        if unfinished := self.unfinished():
+            return unfinished
+        said = [f"By the verdicts' rules, with mixup and adjusted for {self.family()}, pretraining changes the accuracy by {ruled(self.verdicts, 1)}."]
         for again, runs in (("gpu", "The same runs on GPUs"), ("short", "Those from an earlier pretraining")):
             made = self.as_remade(again)
             said += [f"{runs}: {other}."] if made and (other := ruled(made.verdicts, 1)) else []

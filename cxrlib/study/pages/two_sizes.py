@@ -87,9 +87,9 @@ class TwoSizes(Cells):
         return f"{self.change('init', resolution=self.sizes[1])} (95 % intervals, neither adjusted for the other)."
 
     def by_the_rules(self) -> str:
-        """The paper's sentences on upstream data and on resolution by the rules of the verdicts, in one sentence; a part of the runs would give another word."""
-        if len(self.records) < self.planned:
-            return f"By the verdicts' rules: {NOT_RECORDED} ({self.counted()})."
+        """The paper's sentences on upstream data and on resolution by the rules of the verdicts, in one sentence."""
+        if unfinished := self.unfinished():
+            return unfinished
         at = f"at {value_name('resolution', self.real.design.resolution)} {MIXUP[self.real.design.mixup]}"
         parts = ((1, f"{at}, pretraining"), (2, f"over both starts, {self.larger} in place of {self.sizes[0][1]}"))
         said = [f"{name} changes the accuracy by {word}" for number, name in parts if (word := ruled(self.verdicts, number))]

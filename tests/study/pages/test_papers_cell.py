@@ -199,6 +199,7 @@ def test_what_is_not_recorded_yet_is_said():
     part = cell(lambda config: config.init == "random" and config.seed == 0)
     assert part.differences().count("| 1 |") == 2 and "photographs against random weights" not in part.differences()
     assert f"what pretraining on photographs changes is {NOT_RECORDED}" in part.answer() and "2 of 12 runs" in part.method()
+    assert part.by_the_rules() == f"By the verdicts' rules: {NOT_RECORDED} (2 of 12 runs are recorded)."
 
 
 def test_the_pretraining_is_told_from_its_record(tmp_path):
