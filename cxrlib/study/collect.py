@@ -123,7 +123,7 @@ def _asked(file: Path, store: Path, runs: list[RunConfig], there: list[Record]) 
         raise ParameterError(f"{file} and {store} hold one run twice, {keys}, from other initial weights; move away what is older, {store} or both, and run it again")
     digest = cache(lambda init, seed: resolve_initialisation(init, download=False, seed=seed).sha256)
     asked = {run_name(config.identity()): config for config in runs}
-    kept = 0
+    kept: list[str] = []
     for record in there:
         name = run_name(record.config)
         if (config := asked.get(name)) is None:
@@ -132,7 +132,7 @@ def _asked(file: Path, store: Path, runs: list[RunConfig], there: list[Record]) 
             here = digest(config.init, config.seed)
         except WeightsError:
             if record.protocol_version == PROTOCOL_VERSION:
-                kept += asked.pop(name) is config
+                kept.append(name)
             continue
         if here != (stated := record.initialisation["sha256"]):
             raise ParameterError(
@@ -140,5 +140,5 @@ def _asked(file: Path, store: Path, runs: list[RunConfig], there: list[Record]) 
                 f"put the old weights back, or move {file} and {store} away and run all of it again"
             )
     if kept:
-        print(f"kept as recorded, since their initial weights are not here: {kept} of {len(runs)} runs", file=sys.stderr, flush=True)
-    return list(asked.values())
+        print(f"kept as recorded, since their initial weights are not here: {len(kept)} of {len(runs)} runs", file=sys.stderr, flush=True)
+    return [config for name, config in asked.items() if name not in kept]

@@ -23,7 +23,7 @@ from cxrlib.weights.source import WEIGHTS_FOLDER
 
 PROFILE = "bit"
 AGAIN = {"fp32": ("fp32", "bit-fp32"), "gpu": ("gpu", "bit-gpu"), "gpu-fp32": ("gpu", "bit-fp32"), "short": ("short", PROFILE)}
-"""Runs of the cell made otherwise: in float32, on a GPU, on a GPU in float32, and from a shorter pretraining. The end of the name of each table beside that
+"""Runs of the cell made otherwise: in float32, on a GPU, on a GPU in float32, and from an earlier, shorter pretraining. The end of the name of each table beside that
 of the cell, and the profile whose runs it is read for."""
 
 
@@ -124,8 +124,8 @@ class PapersCell(Cells):
 
     def differences(self) -> str:
         """What mixup, pretraining, the precision, the machine and an earlier pretraining change, as a Markdown table of plain 95 % intervals over patients and seeds."""
-        remade = [line for again, name in self._names().items() for line in self.remade_lines(name, *self.remade(again))]
-        return differences([*self.mixup_lines(), *self.start_lines(), *remade])
+        otherwise = [line for again, name in self._names().items() for line in self.remade_lines(name, *self.remade(again))]
+        return differences([*self.mixup_lines(), *self.start_lines(), *otherwise])
 
     def _names(self) -> dict[str, str]:
         """What is compared with the runs made otherwise, by the keys of :data:`AGAIN`."""
