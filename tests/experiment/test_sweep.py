@@ -142,6 +142,7 @@ def test_a_worker_with_other_data_says_so_instead_of_training(one_run):
 def test_no_scheduler_at_the_address(one_run, monkeypatch):
     import distributed
 
+    monkeypatch.setattr("cxrlib.experiment.cluster.PATIENCE", 1.0)
     monkeypatch.setattr(distributed, "Client", lambda *_, **__: (_ for _ in ()).throw(OSError("timed out")))
     with pytest.raises(ConnectionError, match="no Dask scheduler answers at tcp://127.0.0.1:1 .*start one with: dask scheduler"):
         run_all([RunConfig.parse(one_run)], scheduler="tcp://127.0.0.1:1")
