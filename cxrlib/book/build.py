@@ -123,8 +123,8 @@ def file_states(notebook: str, parameters: dict, root: Path) -> dict[str, str]:
             if not isinstance(each, str | Path) or name in ("data", "store", "cache", "external"):
                 continue
             path = root / "profiles" / f"{each}.yaml" if name == "profile" else root / each
-            if path.is_file():
-                states |= {str(each): file_digest(each) for each in read_with(STUDIES[notebook], name, path) if each.is_file()}
+            if files := [file for file in read_with(STUDIES[notebook], name, path) if file.is_file()]:
+                states |= {str(file): file_digest(file) for file in files}
             elif path.is_dir():
                 states[str(path)] = _state(path, root)
             elif name in ("init", "inits"):

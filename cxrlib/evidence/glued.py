@@ -98,7 +98,7 @@ def _of_notebook(name: str) -> list[Glued]:
 def _files(names: set[str], parameters: Any) -> set[str]:
     """Which of some parameters are files that exist, as written, with those that are read with them: ``bit-gpu.parquet`` beside ``bit.parquet``."""
     values = {name: value for name in names if isinstance(value := getattr(parameters, name, None), Path)}
-    return {path.as_posix() for name, value in values.items() if value.is_file() for path in read_with(type(parameters), name, value) if path.is_file()}
+    return {path.as_posix() for name, value in values.items() for path in read_with(type(parameters), name, value) if path.is_file()}
 
 
 def _plain(value: Any) -> Value:

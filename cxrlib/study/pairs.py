@@ -67,20 +67,17 @@ def correctness(records: Iterable[Record], threshold: float = 0.5, positive: boo
     Raises:
         ValueError: if there are no records, or two are of other test images or have them in another order.
     """
-    rows, images, first = [], None, None
-    for record in records:
-        table = record.table("test")
-        if positive is not None:
-            table = table[table["label"] == int(positive)]
-        rows.append(((table["probability"] > threshold) == (table["label"] == 1)).to_numpy())
-        here = table[["file", "patient_id"]]
-        if images is None or first is None:
-            images, first = here, record
-        elif not np.array_equal(images["file"].to_numpy(), here["file"].to_numpy()):
-            raise ValueError(f"records {first.key} and {record.key} are of other test images, or have them in another order; compare runs on the same images")
-    if images is None:
+    records = list(records)
+    if not records:
         raise ValueError("no records were given")
-    return np.stack(rows), images["patient_id"].to_numpy()
+    tables = [record.table("test") for record in records]
+    for record, table in zip(records, tables, strict=True):
+        if not table["file"].equals(tables[0]["file"]):
+            raise ValueError(f"records {records[0].key} and {record.key} are of other test images, or have them in another order; compare runs on the same images")
+    if positive is not None:
+        tables = [table[table["label"] == int(positive)] for table in tables]
+    right = [((table["probability"] > threshold) == (table["label"] == 1)).to_numpy() for table in tables]
+    return np.stack(right), tables[0]["patient_id"].to_numpy()
 
 
 def grouped(records: Iterable[Record], by: Iterable[str]) -> dict[tuple, list[Record]]:

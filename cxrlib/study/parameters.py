@@ -132,14 +132,18 @@ STUDIES: dict[str, type[Parameters]] = {
 
 def read_with(study: type[Parameters], name: str, value: Path) -> list[Path]:
     """The file that a parameter of a notebook names, and those beside it that are read with it, by the ends of their names; not whether they exist."""
-    field = study.model_fields.get(name)
-    known = field.json_schema_extra if field and isinstance(field.json_schema_extra, dict) else {}
-    return [value, *(value.with_name(f"{value.stem}{end}") for end in known.get("beside", ()))]
+    return [value, *(value.with_name(f"{value.stem}{end}") for end in _noted(study, name).get("beside", ()))]
 
 
 def profiles_of(study: type[Parameters]) -> list[str]:
     """The profiles whose runs a notebook looks for without a parameter that names them."""
-    return [name for field in study.model_fields.values() if isinstance(field.json_schema_extra, dict) for name in field.json_schema_extra.get("profiles", ())]
+    return [profile for name in study.model_fields for profile in _noted(study, name).get("profiles", ())]
+
+
+def _noted(study: type[Parameters], name: str) -> dict[str, Any]:
+    """What is noted at a parameter beyond its type and description; empty if there is none of that name."""
+    field = study.model_fields.get(name)
+    return field.json_schema_extra if field and isinstance(field.json_schema_extra, dict) else {}
 
 
 class Profile(BaseModel):

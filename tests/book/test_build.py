@@ -187,6 +187,8 @@ def test_tables_and_profiles_that_no_parameter_names_execute_a_notebook_again(tm
         states.append(build.file_states("02_hyperparameter_sensitivity", {}, tmp_path))
     (tmp_path / "results" / "bit-notes.txt").write_bytes(b"1")
     assert [len(state) for state in states] == [1, 2, 3, 4] and build.file_states("02_hyperparameter_sensitivity", {}, tmp_path) == states[-1]
+    (tmp_path / "results" / "bit.parquet").unlink()
+    assert len(build.file_states("02_hyperparameter_sensitivity", {}, tmp_path)) == 3, "what lies beside a table that is gone is still read"
 
 
 def test_clean_replaces_paths_in_text_only():

@@ -90,7 +90,7 @@ def test_a_built_book_that_shows_another_value_fails(tmp_path):
     stated = of("08_speed")
     values = {name: repr(entry["value"]) for name, entry in stated["values"]["08_speed"].items()}
     executed(tmp_path / "08_speed.ipynb", values)
-    assert wrong(glued.in_book(stated, tmp_path)) == [] and len(glued.in_book(stated, tmp_path)) == len(values)
+    assert wrong(glued.in_book(stated, tmp_path)) == [] and len(glued.in_book(stated, tmp_path)) == len(values) == 4
     executed(tmp_path / "08_speed.ipynb", values | {"pairs": repr(stated["values"]["08_speed"]["pairs"]["value"] + 1)})
     (row,) = wrong(glued.in_book(stated, tmp_path))
     assert row.claim == "08_speed::pairs in the built book"

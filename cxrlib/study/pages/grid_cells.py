@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -34,9 +34,9 @@ def start(init: str) -> str:
     return named(init).partition(", ")[0]
 
 
-def value_name(axis: str, value: object) -> str:
+def value_name(axis: str, value: Any) -> str:
     """A value of an axis of :data:`HEADS` in words: 'with mixup', 'random weights', '224 px' for ``(256, 224)``."""
-    return f"{value[1]} px" if isinstance(value, tuple) else MIXUP[str(value)] if axis == "mixup" else start(str(value))
+    return f"{value[1]} px" if axis == "resolution" else MIXUP[value] if axis == "mixup" else start(value)
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,10 @@ class Cells:
             return f"what {name} changes is {NOT_RECORDED}"
         accuracy, area = self.changes(first, second)
         return f"{name} changes test accuracy by {accuracy} and the AUC by {area}"
+
+    def changed(self, axes: Iterable[str] = ARMS, **only: object) -> str:
+        """:meth:`change` of several axes, in one sentence."""
+        return f"{'; '.join(self.change(axis, **only) for axis in axes)} (95 % intervals, none adjusted for the others)."
 
     def remade_lines(self, name: str, first: Sequence[Record], second: Sequence[Record]) -> list[list]:
         """As :meth:`row`, a row for each start: what is made otherwise may change one and not the other."""

@@ -15,7 +15,7 @@ from cxrlib.study import committed, pairs, paper
 from cxrlib.study.figures import captions
 from cxrlib.study.pages import upstream
 from cxrlib.study.pages.chapter import RealStudy
-from cxrlib.study.pages.grid_cells import Cells, differences, remade, ruled
+from cxrlib.study.pages.grid_cells import ARMS, Cells, differences, remade, ruled
 from cxrlib.study.parts import MIXUP
 from cxrlib.study.verdicts import NOT_RECORDED
 from cxrlib.weights.registry import BIT_PHOTO
@@ -25,8 +25,6 @@ PROFILE = "bit"
 AGAIN = {"fp32": ("fp32", "bit-fp32"), "gpu": ("gpu", "bit-gpu"), "gpu-fp32": ("gpu", "bit-fp32"), "short": ("short", PROFILE)}
 """Runs of the cell made otherwise: in float32, on a GPU, on a GPU in float32, and from an earlier, shorter pretraining. The end of the name of each table beside that
 of the cell, and the profile whose runs it is read for."""
-
-
 HOW = {"steps": "steps", "batch_size": "batches of", "base_lr": "a rate of", "weight_decay": "a weight decay of"}
 """Settings of a pretraining that are told where two differ."""
 ONE_PRETRAINING = "All runs from photographs start from one pretraining; what another would give is not in the intervals."
@@ -162,9 +160,9 @@ class PapersCell(Cells):
             return None
         return replace(self, real=replace(self.real, runs=self.real.runs.with_records([*others, *second])))
 
-    def answer(self, axes: Iterable[str] = ("init", "mixup")) -> str:
+    def answer(self, axes: Iterable[str] = ARMS) -> str:
         """What pretraining and mixup change in test accuracy and AUC, each over all that is recorded, in one sentence."""
-        return f"{'; '.join(self.change(axis) for axis in axes)} (95 % intervals, none adjusted for the others)."
+        return self.changed(axes)
 
     def by_the_rules(self) -> str:
         """What the accuracy with mixup says of pretraining by the rules of the verdicts, here and with runs made otherwise, in one sentence each."""

@@ -14,7 +14,7 @@ from cxrlib.experiment.record import Record
 from cxrlib.study import committed, pairs
 from cxrlib.study.figures import captions
 from cxrlib.study.pages.chapter import RealStudy
-from cxrlib.study.pages.grid_cells import ARMS, Cells, by_start, differences, remade, ruled, start, value_name
+from cxrlib.study.pages.grid_cells import Cells, by_start, differences, remade, ruled, start, value_name
 from cxrlib.study.pages.papers_cell import ONE_PRETRAINING, PapersCell
 from cxrlib.study.parts import MIXUP
 from cxrlib.study.verdicts import NOT_RECORDED
@@ -37,6 +37,10 @@ class TwoSizes(Cells):
     def on_gpu(cls, cell: PapersCell) -> TwoSizes:
         """The runs on a GPU that lie beside those of the cell."""
         return cls(cell.again["gpu"], cell.again["gpu-fp32"])
+
+    @cached_property
+    def in_float32(self) -> list[Record]:
+        return self.full.runs.of(committed.SENSITIVITY)
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -79,8 +83,7 @@ class TwoSizes(Cells):
             accuracy, area = self.changes(first, second)
             said.append(f"from {start(init)} {words[0]} {accuracy} and {words[1]} {area}")
             words = ("by", "by")
-        there = "; ".join(self.change(axis, resolution=self.sizes[1]) for axis in ARMS)
-        return f"{self.larger} in place of {self.sizes[0][1]}: {'; '.join(said)}. At {self.larger}, {there} (95 % intervals, none adjusted for the others)."
+        return f"{self.larger} in place of {self.sizes[0][1]}: {'; '.join(said)}. At {self.larger}, {self.changed(resolution=self.sizes[1])}"
 
     def pretraining(self) -> str:
         """What pretraining changes at the larger size, in one sentence."""
@@ -101,18 +104,18 @@ class TwoSizes(Cells):
 
     def differences(self) -> str:
         """What the size changes, what pretraining and mixup change at the larger one, and the precision at the smaller one, as a Markdown table of plain 95 % intervals."""
-        steps = [
-            self.row(f"{self.larger} against {self.sizes[0][1]}, from {start(init)}{_on_another(*self._step(init))}", *self._step(init)) for init in self.real.design.inits
-        ]
-        precise = [
-            self.row(f"bfloat16 against float32, {self.sizes[0][1]} px, without mixup, from {init}{_on_another(*arms)}", *arms) for init, arms in by_start(*self.precise()).items()
-        ]
+        steps = {f"{self.larger} against {self.sizes[0][1]}, from {start(init)}": self._step(init) for init in self.real.design.inits}
+        precise = {f"bfloat16 against float32, {self.sizes[0][1]} px, without mixup, from {init}": arms for init, arms in by_start(*self.precise()).items()}
         there = [[f"{self.larger}: {line[0]}", *line[1:]] for line in (*self.start_lines(resolution=self.sizes[1]), *self.mixup_lines(resolution=self.sizes[1])) if line]
-        return differences([*steps, *there, *precise])
+        return differences([*self._rows(steps), *there, *self._rows(precise)])
+
+    def _rows(self, found: dict[str, tuple[list[Record], list[Record]]]) -> list[list]:
+        """Rows of pairs by their name, which says so where the two were made on different machines."""
+        return [self.row(f"{name}{_on_another(*arms)}", *arms) for name, arms in found.items()]
 
     def precise(self) -> tuple[list[Record], list[Record]]:
         """Runs in bfloat16 and the same ones in float32."""
-        return remade(self.records, self.full.runs.of(committed.SENSITIVITY))
+        return remade(self.records, self.in_float32)
 
     def title(self) -> str:
         return self.shown.title(f"BiT-R50x1 at {self.sizes[0][1]} and at {self.larger}")
@@ -121,20 +124,24 @@ class TwoSizes(Cells):
         """On what the runs were made, and what bfloat16 does there."""
         if not self.records:
             return f"The runs on a GPU: {NOT_RECORDED}."
-        full = len(self.full.runs.of(committed.SENSITIVITY))
-        return f"**How.** {self.counted()}{f', and {full} in float32' if full else ''}: {self._machines()}. {self.called_otherwise(*self.precise(), 'In float32')} {ONE_PRETRAINING}"
+        full = f", and {len(self.in_float32)} in float32" if self.in_float32 else ""
+        return f"**How.** {self.counted()}{full}: {self._machines()}. {self.called_otherwise(*self.precise(), 'In float32')} {ONE_PRETRAINING}"
 
     def _machines(self) -> str:
         """Which of the runs were made on which device, and whether the network was compiled first."""
         found: dict[str, dict[str, None]] = {}
-        for record in [*self.records, *self.full.runs.of(committed.SENSITIVITY)]:
-            axes, machine = pairs.setting(record), record.machine
+        for record in [*self.records, *self.in_float32]:
+            axes = pairs.setting(record)
             what = f"{value_name('resolution', axes['resolution'])} from {start(axes['init'])}{' in float32' if axes['precision'] == 'fp32' else ''}"
-            found.setdefault(f"{machine.get('device')}{', compiled' if machine.get('compiled') else ''}", {})[what] = None
-        return markup.text("; ".join(f"on one {device}: {', '.join(what)}" for device, what in found.items()))
+            found.setdefault(_kind(record), {})[what] = None
+        return markup.text("; ".join(f"on one {kind}: {', '.join(what)}" for kind, what in found.items()))
+
+
+def _kind(record: Record) -> str:
+    """The device of a run in words, and whether the network was compiled first."""
+    return f"{record.machine.get('device')}{', compiled' if record.machine.get('compiled') else ''}"
 
 
 def _on_another(first: Sequence[Record], second: Sequence[Record]) -> str:
     """That two arms were made on different machines, for the name of their difference; empty if on one kind, compiled or not alike."""
-    kinds = [{(record.machine.get("device"), record.machine.get("compiled", False)) for record in arm} for arm in (first, second)]
-    return "" if kinds[0] == kinds[1] else ", on another kind of GPU"
+    return "" if set(map(_kind, first)) == set(map(_kind, second)) else ", on another kind of GPU"
